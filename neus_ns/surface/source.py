@@ -1,0 +1,43 @@
+"""What the surface room needs of a trained model: callables and records, never the model itself."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from neus_ns.data.frame import SceneFrame
+
+# Signed distance at points of the unit box [-1, 1]^3, positive outside.
+SdfFn = Callable[[Float[Tensor, "points 3"]], Float[Tensor, " points"]]
+# Colour in [0, 1] at surface points, seen along -normal.
+ColourFn = Callable[[Float[Tensor, "points 3"], Float[Tensor, "points 3"]], Float[Tensor, "points 3"]]
+
+
+@dataclass(frozen=True)
+class Views:
+    """The training photographs as witnesses: where they stood and what they saw as object. OpenGL cameras (-z forward)."""
+
+    world_from_camera: Float[Tensor, "views 3 4"]
+    fx: Float[Tensor, " views"]
+    fy: Float[Tensor, " views"]
+    cx: Float[Tensor, " views"]
+    cy: Float[Tensor, " views"]
+    width: Float[Tensor, " views"]
+    height: Float[Tensor, " views"]
+    masks: "list[Bool[Tensor, 'h w']] | None"
+
+
+@dataclass(frozen=True)
+class SurfaceSource:
+    """A trained surface, ready to be turned into a mesh.
+
+    `may_hold_surface` is a cube of cells over the unit box, indexed [x, y, z]: where it is False there is no surface, so
+    nothing is evaluated there.
+    """
+
+    sdf_fn: SdfFn
+    colour_fn: ColourFn
+    may_hold_surface: Bool[Tensor, "res res res"]
+    frame: SceneFrame
+    views: Views | None
