@@ -1,0 +1,42 @@
+"""Which implementation of the hot loops runs: the one place where that is decided.
+
+`warp` is NVIDIA Warp, CPU and CUDA from one source; `torch` is the plain reference, which runs wherever torch does.
+"""
+
+import functools
+import importlib.util
+from typing import Literal
+
+BackendChoice = Literal["auto", "warp", "torch"]
+Backend = Literal["warp", "torch"]
+
+
+@functools.cache
+def warp_is_usable(device_type: str) -> str | None:
+    """None when Warp can run on the device, else a sentence that says why not."""
+    if importlib.util.find_spec("warp") is None:
+        return "warp-lang is not installed (pip install warp-lang)"
+    import warp as wp
+
+    wp.config.quiet = True
+    try:
+        wp.init()
+    except (
+        Exception
+    ) as error:  # Warp raises RuntimeError subclasses of its own, and OSError when its library cannot load.
+        return f"Warp does not start: {error}"
+    if device_type == "cuda" and not wp.is_cuda_available():
+        return 'Warp sees no CUDA device; a driver older than R580 needs pip install "warp-lang<1.18"'
+    if device_type not in ("cpu", "cuda"):
+        return f"Warp has no kernels for device {device_type}"
+    return None
+
+
+def choose_backend(choice: BackendChoice, device_type: str) -> tuple[Backend, str]:
+    """The backend to use, and a sentence for the log that names it and the reason."""
+    if choice == "torch":
+        return "torch", "kernels: plain torch, as asked"
+    problem = warp_is_usable(device_type)
+    if problem is None:
+        return "warp", f"kernels: Warp on {device_type}"
+    return "torch", f"kernels: plain torch, because {problem}"
