@@ -11,19 +11,28 @@ BackendChoice = Literal["auto", "warp", "torch"]
 Backend = Literal["warp", "torch"]
 
 
+def start_warp() -> None:
+    """Initialise Warp without its banner and without a line for every kernel it loads."""
+    import warp as wp
+
+    if hasattr(wp.config, "log_level"):
+        wp.config.log_level = wp.LOG_WARNING
+    else:  # Older versions of Warp know only this switch.
+        wp.config.quiet = True  # type: ignore[attr-defined]
+    wp.init()
+
+
 @functools.cache
 def warp_is_usable(device_type: str) -> str | None:
     """None when Warp can run on the device, else a sentence that says why not."""
     if importlib.util.find_spec("warp") is None:
         return "warp-lang is not installed (pip install warp-lang)"
-    import warp as wp
-
-    wp.config.quiet = True
     try:
-        wp.init()
-    except (
-        Exception
-    ) as error:  # Warp raises RuntimeError subclasses of its own, and OSError when its library cannot load.
+        import warp as wp
+
+        start_warp()
+    # Warp raises RuntimeError subclasses of its own, and OSError when its library cannot load.
+    except Exception as error:
         return f"Warp does not start: {error}"
     if device_type == "cuda" and not wp.is_cuda_available():
         return 'Warp sees no CUDA device; a driver older than R580 needs pip install "warp-lang<1.18"'

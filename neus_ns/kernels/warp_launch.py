@@ -1,0 +1,77 @@
+"""How Warp kernels are launched on torch tensors: zero copy, on torch's stream, on several threads on the CPU.
+
+Warp runs a CPU launch on one thread but lets go of Python's lock meanwhile, so a job is split into parts that no two
+threads write to at once, and the parts go over a small pool. On CUDA the whole job is one launch.
+"""
+
+import functools
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+import warp as wp
+from torch import Tensor
+
+from neus_ns.kernels.backend import start_warp
+
+start_warp()
+
+
+@functools.cache
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """One pool a process: threads do not survive a fork, so a forked data loader makes its own."""
+    return ThreadPoolExecutor(threads, thread_name_prefix=f"neus_ns-warp-{process}")
+
+
+def on_threads(parts: Sequence[Callable[[], None]]) -> None:
+    """Run the parts, which write to disjoint memory, over torch's number of threads; the caller takes its share."""
+    threads = min(torch.get_num_threads(), len(parts))
+    if threads <= 1:
+        for part in parts:
+            part()
+        return
+    # A shared counter hands out the parts, so that a thread which drew cheap ones takes more of them.
+    ticket = itertools.count()
+
+    def work() -> None:
+        while (number := next(ticket)) < len(parts):
+            parts[number]()
+
+    pool = _pool(os.getpid(), max(threads - 1, 1))
+    others = [pool.submit(work) for _ in range(threads - 1)]
+    try:
+        work()
+    finally:
+        for other in others:
+            other.result()
+
+
+def array(tensor: Tensor, dtype: Any) -> Any:
+    """The tensor's memory as a Warp array argument; the caller keeps the tensor alive and contiguous."""
+    return wp.from_torch(tensor.detach(), dtype=dtype, requires_grad=False, return_ctype=True)
+
+
+def launch(kernel: wp.Kernel, dim: tuple[int, ...], inputs: Sequence[Any], like: Tensor) -> None:
+    """Launch on the device of `like`, in the order of torch's own work there."""
+    if like.is_cuda:
+        stream = wp.stream_from_torch(torch.cuda.current_stream(like.device))
+        wp.launch(kernel, dim, inputs, device=wp.device_from_torch(like.device), stream=stream, record_tape=False)
+    else:
+        wp.launch(kernel, dim, inputs, device="cpu", record_tape=False)
+
+
+@functools.cache
+def prepared(kernel: wp.Kernel, device: torch.device) -> wp.Kernel:
+    """The kernel, compiled or read from Warp's cache: loading is not safe from several threads at once."""
+    wp.load_module(kernel.module, device=wp.device_from_torch(device))
+    return kernel
+
+
+def thread_ranges(count: int, shortest: int) -> list[tuple[int, int]]:
+    """Split range(count) into one run for each of torch's threads, or fewer where they would be short."""
+    runs = max(1, min(torch.get_num_threads(), count // shortest))
+    length = -(-count // runs)
+    return [(start, min(start + length, count)) for start in range(0, count, length)]
