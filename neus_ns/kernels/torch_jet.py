@@ -6,9 +6,9 @@ A jet is the encoding and its derivatives at a point, read from the table by ONE
     columns 4   value, d/dx, d/dy, d/dz
     columns 7   the same and d2/dxdy, d2/dxdz, d2/dydz   (the pure second derivatives of a trilinear cell are zero)
 
-Derivatives are with respect to the position in [0, 1]^3. The jet is linear in the table, so its backward is one scatter:
-no double backward is ever needed for normals, the eikonal loss or n^T H n. At a cell's face the derivative is the one of
-the cell above (floor and floor + 1), where nerfstudio's ceil would give zero.
+Derivatives are with respect to the position in [0, 1]^3. The jet is linear in the table, so its backward is one
+scatter: no double backward is ever needed for normals, the eikonal loss or n^T H n. At a cell's face the derivative is
+the one of the cell above (floor and floor + 1), where nerfstudio's ceil would give zero.
 """
 
 import torch

@@ -1,0 +1,27 @@
+"""The colour network: what a point of the surface looks like from where one stands."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from neus_ns.fields.direction import SH_WIDTH, spherical_harmonics
+from neus_ns.fields.mlp import relu_mlp
+
+
+class ColourNetwork(nn.Module):
+    """Colour in [0, 1] from position, view direction, raw SDF gradient, the SDF network's feature, and appearance."""
+
+    def __init__(self, features: int, appearance: int, width: int, hidden_layers: int) -> None:
+        super().__init__()
+        self.layers = relu_mlp(6 + SH_WIDTH + features + appearance, width, hidden_layers, 3)
+
+    def forward(
+        self,
+        points: Float[Tensor, "points 3"],
+        directions: Float[Tensor, "points 3"],
+        gradient: Float[Tensor, "points 3"],
+        feature: Float[Tensor, "points channels"],
+        appearance: Float[Tensor, "points embedding"],
+    ) -> Float[Tensor, "points 3"]:
+        inputs = torch.cat([points, gradient, spherical_harmonics(directions), feature, appearance], 1)
+        return torch.sigmoid(self.layers(inputs))

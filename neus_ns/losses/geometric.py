@@ -1,0 +1,18 @@
+"""What the surface must be like, whatever the photographs show."""
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+
+def eikonal(gradient: Float[Tensor, "samples 3"]) -> Float[Tensor, ""]:
+    """Mean squared departure of |grad f| from one (Gropp et al. 2020, eq. 3). Zero for an empty batch."""
+    return ((gradient.norm(dim=-1) - 1) ** 2).sum() / max(len(gradient), 1)
+
+
+def opacity_bce(opacity: Float[Tensor, " rays"], mask: Float[Tensor, " rays"]) -> Float[Tensor, ""]:
+    """Binary cross-entropy of a ray's opacity against the foreground mask, both in [0, 1] (NeuS, wmask).
+
+    Opacity is clipped to [1e-3, 1 - 1e-3] as in NeuS: beyond that a ray has nothing left to learn from its mask.
+    """
+    return F.binary_cross_entropy(opacity.clamp(1e-3, 1 - 1e-3), mask)

@@ -1,0 +1,35 @@
+"""The menu: every method that nerfstudio learns from us, each with only its differences from another.
+
+nerfstudio imports this module while it builds its list of methods, so nothing here may fail or be slow.
+"""
+
+from nerfstudio.plugins.types import MethodSpecification
+
+from neus_ns.cli.nerfstudio_export import register_mesh_subcommand
+from neus_ns.models.pipeline import SurfacePipelineConfig
+from neus_ns.training.device import default_machine, default_viewer
+from neus_ns.training.optimizers import FusedAdamConfig, ProgressSchedulerConfig
+from neus_ns.training.trainer import SurfaceTrainerConfig
+
+register_mesh_subcommand()
+
+neus_hash = MethodSpecification(
+    SurfaceTrainerConfig(
+        method_name="neus-hash",
+        max_num_iterations=20_000,
+        steps_per_save=2000,
+        steps_per_eval_batch=0,
+        steps_per_eval_image=2000,
+        steps_per_eval_all_images=1_000_000,
+        machine=default_machine(),
+        viewer=default_viewer(),
+        vis="viewer+tensorboard",
+        pipeline=SurfacePipelineConfig(),
+        optimizers={
+            "tables": {"optimizer": FusedAdamConfig(lr=1e-2), "scheduler": ProgressSchedulerConfig()},
+            "networks": {"optimizer": FusedAdamConfig(lr=2e-3), "scheduler": ProgressSchedulerConfig()},
+            "sharpness": {"optimizer": FusedAdamConfig(lr=1e-3), "scheduler": ProgressSchedulerConfig()},
+        },
+    ),
+    description="NeuS on a hash grid, marching only where the surface can be: photographs to mesh, fast, CPU or CUDA.",
+)

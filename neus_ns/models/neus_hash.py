@@ -1,0 +1,265 @@
+"""neus-hash: NeuS rendering on a hash grid, marching only where the surface can be.
+
+One step, in the order it happens:
+
+    rays of nerfstudio's frame -> unit frame -> sections in occupied cells, refined where the weight is
+    -> signed distance, gradient, feature -> alpha -> weights -> colour -> pixels, before the background -> losses
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import tyro
+from jaxtyping import Bool, Float
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.models.base_model import Model, ModelConfig
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+from neus_ns.data.frame import SceneFrame, transform_points
+from neus_ns.fields.surface_field import SurfaceField, SurfaceFieldConfig
+from neus_ns.kernels.backend import BackendChoice, choose_backend
+from neus_ns.kernels.packed import weights_from_alpha
+from neus_ns.losses.geometric import eikonal, opacity_bce
+from neus_ns.losses.photometric import colour_l1
+from neus_ns.models.behind import Behind
+from neus_ns.models.pictures import image_metrics_and_pictures
+from neus_ns.models.scene_type import PRESETS, BackgroundChoice, SceneType, background_for
+from neus_ns.models.schedule import SurfaceSchedule
+from neus_ns.rays.bounds import clip_to_unit_ball
+from neus_ns.rays.look import LookPlan, look
+from neus_ns.rays.occupancy import OccupancyGrid
+from neus_ns.rays.refine import RefineBudget
+from neus_ns.rays.sections import Rays
+from neus_ns.rendering.composite import RenderedRays, composite
+from neus_ns.rendering.neus import alpha_from_sdf, annealed_slope
+
+
+@dataclass
+class SamplingConfig:
+    """How rays are sampled."""
+
+    steps: int = 128
+    """Marching sections across the diameter of the region of interest."""
+    refine: bool = True
+    """Spend samples where the marched weights are (NeuS up-sampling); off: evaluate every marched section."""
+    samples_on_surface: float = 10.0
+    """Refined samples of a fully opaque ray."""
+    samples_anywhere: float = 2.0
+    """Refined samples spread evenly over a ray's occupied stretch."""
+    grid_resolution: int = 64
+    """Cells of the occupancy grid along the region of interest."""
+    grid_every: int = 16
+    """Steps between updates of the occupancy grid."""
+    grid_parts: int = 4
+    """Updates in which every cell is looked at once."""
+
+
+@dataclass
+class LossWeights:
+    """Weights of the loss terms; the colour loss is summed over channels, as in NeuS."""
+
+    colour: float = 1.0
+    """Absolute colour error."""
+    eikonal: float = 0.1
+    """Departure of the distance's gradient from unit length."""
+    mask: float = 0.3
+    """Cross-entropy of opacity against the foreground mask, wherever masks exist."""
+
+
+@dataclass
+class NeusHashModelConfig(ModelConfig):
+    """Options of neus-hash."""
+
+    _target: type = field(default_factory=lambda: NeusHashModel)
+    scene_type: SceneType = "object"
+    """What is photographed: an object from around it, a room from within, or something in a wide world."""
+    background: BackgroundChoice = "auto"
+    """What is behind the surface; auto: random colours with masks, a learned field without (nothing indoors)."""
+    backend: BackendChoice = "auto"
+    """Kernels to run: Warp where it can, else plain torch."""
+    appearance_width: int = 0
+    """Numbers learned per photograph for exposure and white balance; 0 switches this off."""
+    eval_num_rays_per_chunk: int = 8192
+    """Rays rendered at once in evaluation."""
+    sdf_field: SurfaceFieldConfig = field(default_factory=SurfaceFieldConfig)
+    """Hash grid and networks."""
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    """Where rays are sampled."""
+    weights: LossWeights = field(default_factory=LossWeights)
+    """Weights of the losses."""
+    schedule: SurfaceSchedule = field(default_factory=SurfaceSchedule)
+    """What changes while training."""
+    # Inherited options that a surface in the unit ball has no use for.
+    enable_collider: tyro.conf.Suppress[bool] = False
+    collider_params: tyro.conf.Suppress[dict[str, float] | None] = None
+    loss_coefficients: tyro.conf.Suppress[dict[str, float]] = field(default_factory=dict)
+    prompt: tyro.conf.Suppress[str | None] = None
+
+
+class NeusHashModel(Model):
+    """NeuS on a hash grid."""
+
+    config: NeusHashModelConfig
+    progress: Tensor
+
+    def populate_modules(self) -> None:
+        super().populate_modules()
+        config, metadata = self.config, self.kwargs.get("metadata", {})
+        preset = PRESETS[config.scene_type]
+        self.has_masks = bool(metadata.get("has_masks", False))
+        device = torch.device(self.kwargs.get("device", "cpu"))
+        self.backend, self.backend_reason = choose_backend(config.backend, device.type)
+        self.field = SurfaceField(
+            config.sdf_field, preset.initial_radius, preset.inside_out, config.appearance_width, self.backend
+        )
+        self.behind = Behind(
+            background_for(config.scene_type, config.background, self.has_masks), config.appearance_width, self.backend
+        )
+        self.grid = OccupancyGrid(config.sampling.grid_resolution, config.sampling.grid_parts)
+        self.appearance = nn.Embedding(self.num_train_data, config.appearance_width)
+        nn.init.zeros_(self.appearance.weight)
+        budget = RefineBudget(config.sampling.samples_on_surface, config.sampling.samples_anywhere)
+        self.plan = LookPlan(2 / config.sampling.steps, budget if config.sampling.refine else None)
+        self.register_buffer("progress", torch.tensor(0.0))
+        self.set_progress(0.0)
+
+    # What the pipeline tells the model.
+
+    def enter_scene(self, frame: SceneFrame, allowed: Bool[Tensor, "res res res"] | None) -> None:
+        """Take in the scene frame, and which cells the masks allow at all."""
+        self.field.set_frame(frame)
+        if allowed is not None:
+            self.grid.restrict(allowed)
+
+    def set_progress(self, progress: float) -> None:
+        """Set every schedule: called before each step, and once after a checkpoint is loaded."""
+        schedule = self.config.schedule
+        self.progress.fill_(progress)
+        self.slope_sharpness = schedule.slope_sharpness(progress)
+        grid = self.field.sdf_network.grid
+        grid.set_active_levels(schedule.active_levels(progress, grid.layout.levels))
+
+    def update_grid(self, everything: bool) -> None:
+        """Let the occupancy grid follow the surface."""
+        self.grid.update(self.field.sdf_network.sdf, self.field.sharpness().detach(), everything)
+
+    def get_param_groups(self) -> dict[str, list[Parameter]]:
+        field_ = self.field
+        networks = [*field_.sdf_network.hidden.parameters(), *field_.sdf_network.output.parameters()]
+        networks += [*field_.colour_network.parameters(), *self.behind.network_parameters()]
+        if self.config.appearance_width:
+            networks += [*self.appearance.parameters()]
+        tables = [field_.sdf_network.grid.table, *self.behind.table_parameters()]
+        return {"tables": tables, "networks": networks, "sharpness": [*field_.sharpness.parameters()]}
+
+    # One batch of rays.
+
+    def unit_rays(self, bundle: RayBundle) -> Rays:
+        """Rays of nerfstudio's frame in the unit frame, clipped to the region of interest."""
+        origins = transform_points(torch.linalg.inv(self.field.parser_from_unit), bundle.origins)
+        near = 0.02 if self.config.scene_type == "indoor" else 0.0
+        return clip_to_unit_ball(origins, bundle.directions, near)
+
+    def appearance_of(self, bundle: RayBundle) -> Float[Tensor, "rays embedding"]:
+        """The photograph's own code in training; elsewhere the mean of all, which is some photograph's plausible look."""
+        if self.training and bundle.camera_indices is not None:
+            return self.appearance(bundle.camera_indices[:, 0])
+        return self.appearance.weight.mean(0).expand(len(bundle.origins), -1)
+
+    def render_surface(
+        self, rays: Rays, appearance: Float[Tensor, "rays embedding"]
+    ) -> tuple[RenderedRays, Float[Tensor, "samples 3"]]:
+        """Colour, opacity, depth and normal of every ray, and the gradient at every sample."""
+        count = len(rays)
+        shift = torch.rand(count, device=rays.origins.device) if self.training else rays.t_near.new_full((count,), 0.5)
+        inv_s = self.field.sharpness()
+        sections = look(rays, self.grid, self._sdf_only, inv_s.detach(), self.plan, shift, self.backend)
+        index = sections.ray_index
+        points, directions = rays.points(sections), rays.directions[index]
+        sample = self.field.sdf_network.sample(points)
+        slope = annealed_slope((sample.gradient * directions).sum(-1), self.slope_sharpness)
+        alpha = alpha_from_sdf(sample.sdf, slope, sections.length, inv_s)
+        weights, _ = weights_from_alpha(alpha, index, count, self.backend)
+        colour = self.field.colour_network(points, directions, sample.gradient, sample.feature, appearance[index])
+        surface = composite(weights, colour, sections.t_middle, sample.gradient, index, count)
+        return surface, sample.gradient
+
+    @torch.no_grad()
+    def _sdf_only(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
+        return self.field.sdf_network.sdf(points)
+
+    def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Any]:
+        """nerfstudio's border: a ray bundle in its frame in; rgb, depth, normals, accumulation out, depth in its units."""
+        rays = self.unit_rays(ray_bundle)
+        appearance = self.appearance_of(ray_bundle)
+        surface, gradient = self.render_surface(rays, appearance)
+        behind = self.behind(rays, appearance)
+        outputs = {
+            "rgb": surface.colour + (1 - surface.opacity)[:, None] * behind,
+            "accumulation": surface.opacity[:, None],
+            "depth": (surface.depth * self.field.frame.parser_units_per_unit)[:, None],
+            "normals": 0.5 + 0.5 * surface.normal.clamp(-1, 1),
+        }
+        if self.training:
+            outputs |= {"behind": behind, "gradient": gradient}
+        return outputs
+
+    @torch.no_grad()
+    def surface_colour(
+        self, points: Float[Tensor, "points 3"], normals: Float[Tensor, "points 3"]
+    ) -> Float[Tensor, "points 3"]:
+        """Colour of surface points of the unit frame seen along their normals, with the photographs' mean appearance."""
+        sample = self.field.sdf_network.sample(points)
+        appearance = self.appearance.weight.mean(0).expand(len(points), -1)
+        return self.field.colour_network(points, -normals, sample.gradient, sample.feature, appearance)
+
+    # What is wrong with it.
+
+    def target_colour(self, outputs: dict[str, Any], batch: dict[str, Any]) -> Float[Tensor, "rays 3"]:
+        """The photograph; where masks exist, the object cut out and put before the same background as the rendering."""
+        image = batch["image"].to(self.device)[..., :3]
+        if not self.has_masks:
+            return image
+        mask = batch["fg_mask"].to(self.device)
+        return image * mask + outputs["behind"] * (1 - mask)
+
+    def get_loss_dict(
+        self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Any] | None = None
+    ) -> dict[str, Tensor]:
+        """Every loss term, weighted here and nowhere else."""
+        del metrics_dict
+        weights = self.config.weights
+        pixel_weight = batch["pixel_weight"].to(self.device)[:, 0]
+        colour, outputs["ray_error"] = colour_l1(outputs["rgb"], self.target_colour(outputs, batch), pixel_weight)
+        losses = {"colour": weights.colour * colour, "eikonal": weights.eikonal * eikonal(outputs["gradient"])}
+        if self.has_masks:
+            mask = batch["fg_mask"].to(self.device)[:, 0]
+            losses["mask"] = weights.mask * opacity_bce(outputs["accumulation"][:, 0], mask)
+        return losses
+
+    def get_metrics_dict(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Tensor]:
+        """What the log shows beside the losses."""
+        if "gradient" not in outputs:
+            return {}
+        error = outputs["rgb"].detach() - self.target_colour(outputs, batch)
+        rays, samples = len(error), len(outputs["gradient"])
+        return {
+            "psnr": -10 * torch.log10(error.square().mean()),
+            "inv_s": self.field.sharpness().detach(),
+            "active_levels": self.field.sdf_network.grid.active_levels,
+            "occupied_share": self.grid.share,
+            "samples_per_ray": torch.tensor(samples / max(rays, 1)),
+            "rays": torch.tensor(float(rays)),
+        }
+
+    def get_image_metrics_and_images(
+        self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
+    ) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """Figures and pictures of one evaluated photograph, and a slice through the signed distance."""
+        return image_metrics_and_pictures(outputs, batch, self._sdf_only, self.device)
+
+    def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
+        """Colour and opacity: nerfstudio's exporters keep what is opaque."""
+        return torch.cat((outputs[output_name], outputs["accumulation"]), dim=-1)

@@ -1,0 +1,153 @@
+"""The pipeline: the one place that owns both the photographs and the model.
+
+It makes the scene frame once, tells the sampler the error of the rays it proposed, keeps the number of samples per step
+level, and hands the trained surface to the exporters.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
+from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
+from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor
+
+from neus_ns.data.datamanager import SurfaceDataManager, SurfaceDataManagerConfig
+from neus_ns.data.hull import carve
+from neus_ns.data.region import find_region, make_scene_frame
+from neus_ns.models.neus_hash import NeusHashModel, NeusHashModelConfig
+from neus_ns.surface.source import SurfaceSource
+
+# Half a pixel of blur, one of calibration error: what a mask's outline may be off by.
+_MASK_MARGIN_PX = 2.0
+
+
+@dataclass
+class SurfacePipelineConfig(VanillaPipelineConfig):
+    """Photographs and model, joined."""
+
+    _target: type = field(default_factory=lambda: SurfacePipeline)
+    datamanager: SurfaceDataManagerConfig = field(default_factory=SurfaceDataManagerConfig)
+    """Photographs, masks, poses and the choice of pixels."""
+    model: NeusHashModelConfig = field(default_factory=NeusHashModelConfig)
+    """The surface model."""
+    samples_per_step: int = 12288
+    """Samples that a training step evaluates; the number of rays follows (0: keep the sampler's own number)."""
+    max_rays: int = 8192
+    """The most rays of a training step, however few samples they need."""
+
+
+class SurfacePipeline(VanillaPipeline):
+    """nerfstudio's pipeline with a scene frame, sampler feedback and a level number of samples."""
+
+    config: SurfacePipelineConfig
+    datamanager: SurfaceDataManager
+
+    def __init__(self, config: SurfacePipelineConfig, device: str, test_mode: Any = "val", **kwargs: Any) -> None:
+        super().__init__(config, device, test_mode=test_mode, **kwargs)
+        self._samples_per_ray = 0.0
+        if test_mode == "val":
+            self._enter_scene()
+
+    @property
+    def surface_model(self) -> NeusHashModel:
+        model = self.model
+        assert isinstance(model, NeusHashModel)
+        return model
+
+    def _enter_scene(self) -> None:
+        """Find the region of interest and what the masks allow; loading a checkpoint later overrides both."""
+        manager, model = self.datamanager, self.surface_model
+        views = manager.views_parser(masks=manager.has_masks)
+        region = find_region(views, manager.points_parser(), model.config.scene_type)
+        outputs = manager.train_dataparser_outputs
+        frame = make_scene_frame(region, outputs.dataparser_transform, outputs.dataparser_scale, manager.get_datapath())
+        allowed = None
+        if views.masks is not None and model.config.scene_type != "indoor":
+            allowed = carve(
+                views, region.centre, region.radius, model.grid.resolution, margin_px=_MASK_MARGIN_PX, unseen=False
+            )
+        model.enter_scene(frame, allowed)
+        CONSOLE.log(
+            f"region of interest: {region.how}; radius {frame.world_units_per_unit:.4g} in the units of your poses; "
+            f"{model.backend_reason}"
+        )
+
+    # Training.
+
+    def set_progress(self, progress: float) -> None:
+        """Set every schedule of the model by the share of training that is done."""
+        self.surface_model.set_progress(progress)
+
+    def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Tensor], dict[str, Tensor]]:
+        """One batch; its errors go back to the sampler, and its sample count decides how many rays come next."""
+        outputs, losses, metrics = super().get_train_loss_dict(step)
+        self.datamanager.observe(outputs["ray_error"])
+        self._level_samples(len(outputs["gradient"]), len(outputs["rgb"]))
+        return outputs, losses, metrics
+
+    def _level_samples(self, samples: int, rays: int) -> None:
+        if self.config.samples_per_step == 0:
+            return
+        # A slow average: single batches differ, and a jumping batch size makes the loss jump.
+        new = samples / max(rays, 1)
+        self._samples_per_ray = new if self._samples_per_ray == 0 else 0.9 * self._samples_per_ray + 0.1 * new
+        wanted = self.config.samples_per_step / max(self._samples_per_ray, 1.0)
+        sampler = self.datamanager.train_pixel_sampler
+        assert sampler is not None
+        sampler.set_num_rays_per_batch(int(min(self.config.max_rays, max(wanted, 128))))
+
+    def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
+        """The occupancy grid follows the surface."""
+        model = self.surface_model
+
+        def follow(step: int) -> None:
+            model.update_grid(everything=step == 0)
+
+        every = model.config.sampling.grid_every
+        location = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
+        return [TrainingCallback(location, follow, update_every_num_iters=every)]
+
+    # State that lives in the checkpoint beside the parameters.
+
+    def sampler_state(self) -> dict[str, Tensor]:
+        """The pixel sampler's state and the running number of samples per ray."""
+        sampler = self.datamanager.train_pixel_sampler
+        assert sampler is not None
+        own = {"samples_per_ray": torch.tensor(self._samples_per_ray), "rays": torch.tensor(sampler.num_rays_per_batch)}
+        return own | {f"sampler.{name}": value for name, value in sampler.state_dict().items()}
+
+    def load_sampler_state(self, state: dict[str, Tensor]) -> None:
+        """Take up where `sampler_state` left off."""
+        sampler = self.datamanager.train_pixel_sampler
+        assert sampler is not None
+        self._samples_per_ray = float(state["samples_per_ray"])
+        sampler.set_num_rays_per_batch(int(state["rays"]))
+        prefix = "sampler."
+        sampler.load_state_dict({k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)})
+
+    def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
+        """Load a checkpoint, and set the schedules to where it was in its training."""
+        super().load_pipeline(loaded_state, step)
+        self.surface_model.set_progress(float(self.surface_model.progress))
+
+    # Export.
+
+    def surface_source(self) -> SurfaceSource:
+        """The trained surface, for the exporters."""
+        model, manager = self.surface_model, self.datamanager
+        model.eval()
+
+        def colour(points: Float[Tensor, "points 3"], normals: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
+            return model.surface_colour(points, normals)
+
+        model.update_grid(everything=True)
+        return SurfaceSource(
+            sdf_fn=model.field.sdf_network.sdf,
+            colour_fn=colour,
+            may_hold_surface=model.grid.occupied,
+            frame=model.field.frame,
+            views=manager.views_parser(masks=manager.has_masks),
+        )

@@ -1,0 +1,107 @@
+"""NeuS up-sampling on packed sections: spend the samples where the weight is.
+
+NeuS draws new depths from the coarse weights by inverse transform and sorts them in. On packed sections the same law needs
+no sort: every section is given an expected number of samples, and systematic resampling turns the running sum of these
+into whole numbers,
+
+    count_i = floor(C_i + u) - floor(C_{i-1} + u),     C = running sum on the ray, u one shift per ray,
+
+then a section with count n is cut into n equal parts and one with count 0 is dropped. The parts tile what is kept, so
+section lengths stay exact whatever the gaps.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from neus_ns.kernels.backend import Backend
+from neus_ns.kernels.packed import weights_from_alpha
+from neus_ns.rays.sections import Rays, Sections
+from neus_ns.rendering.neus import alpha_from_sdf
+
+
+@dataclass(frozen=True)
+class RefineBudget:
+    """Expected samples of a ray: `by_weight` where it is opaque, in proportion to opacity, plus `anywhere` spread evenly."""
+
+    by_weight: float
+    anywhere: float
+
+
+def neighbours(sections: Sections) -> tuple[Tensor, Tensor]:
+    """For each section whether the one before and the one after touch it on the same ray."""
+    index, gap = sections.ray_index, 1e-3 * sections.length
+    touches = (index[1:] == index[:-1]) & ((sections.t_start[1:] - sections.t_end[:-1]).abs() <= gap[1:])
+    no = touches.new_zeros(1)
+    return torch.cat([no, touches]), torch.cat([touches, no])
+
+
+def slope_along_ray(sdf: Float[Tensor, " sections"], sections: Sections) -> Float[Tensor, " sections"]:
+    """Change of the signed distance per unit length, from the touching neighbours; -1 (head on) where there are none."""
+    has_before, has_after = neighbours(sections)
+    middle = sections.t_middle
+    step = torch.where(has_after[:-1], (sdf[1:] - sdf[:-1]) / (middle[1:] - middle[:-1]).clamp_min(1e-9), 0)
+    zero = step.new_zeros(1)
+    before, after = torch.cat([zero, step]), torch.cat([step, zero])
+    # NeuS takes the smaller of the two slopes, which keeps grazing rays from missing a thin surface.
+    slope = torch.minimum(torch.where(has_before, before, torch.inf), torch.where(has_after, after, torch.inf))
+    return torch.where(has_before | has_after, slope, -torch.ones_like(slope)).clamp(-1e3, 0)
+
+
+def expected_counts(
+    weights: Float[Tensor, " sections"], sections: Sections, num_rays: int, budget: RefineBudget
+) -> Float[Tensor, " sections"]:
+    """Expected number of samples per section: by weight, blurred to both neighbours, plus an even share."""
+    has_before, has_after = neighbours(sections)
+    zero = weights.new_zeros(1)
+    before = torch.where(has_before, torch.cat([zero, weights[:-1]]), 0)
+    after = torch.where(has_after, torch.cat([weights[1:], zero]), 0)
+    # The surface moves while it is learnt and a midpoint slope is only an estimate: neighbours get a share as well.
+    blurred = 0.6 * weights + 0.2 * (before + after)
+    per_ray = torch.bincount(sections.ray_index, minlength=num_rays).clamp_min(1)
+    return budget.by_weight * blurred + (budget.anywhere / per_ray)[sections.ray_index]
+
+
+def resample_counts(
+    expected: Float[Tensor, " sections"], ray_index: Int[Tensor, " sections"], shift: Float[Tensor, " rays"]
+) -> Int[Tensor, " sections"]:
+    """Whole numbers with the given expectations, by systematic resampling along each ray."""
+    running = torch.cumsum(expected.double(), 0)
+    count = torch.bincount(ray_index, minlength=len(shift))
+    first = (torch.cumsum(count, 0) - count).clamp_max(len(expected) - 1)
+    begin = (running - expected)[first]
+    upper = running - begin[ray_index] + shift.double()[ray_index]
+    return (torch.floor(upper) - torch.floor(upper - expected)).clamp_min(0).long()
+
+
+def split(sections: Sections, counts: Int[Tensor, " sections"]) -> Sections:
+    """Cut every section into `counts` equal parts; a count of zero drops it."""
+    parent = torch.repeat_interleave(counts)
+    first = torch.cumsum(counts, 0) - counts
+    rank = torch.arange(len(parent), device=parent.device) - first[parent]
+    part = (sections.length / counts.clamp_min(1))[parent]
+    t_start = sections.t_start[parent] + rank * part
+    return Sections(sections.ray_index[parent], t_start, t_start + part)
+
+
+@torch.no_grad()
+def refine(
+    rays: Rays,
+    sections: Sections,
+    sdf_fn: Callable[[Float[Tensor, "points 3"]], Float[Tensor, " points"]],
+    inv_s: Float[Tensor, ""],
+    budget: RefineBudget,
+    shift: Float[Tensor, " rays"],
+    backend: Backend,
+) -> Sections:
+    """Sections where the coarse weights say the surface is, about `budget` of them a ray."""
+    if len(sections) == 0:
+        return sections
+    sdf = sdf_fn(rays.points(sections))
+    alpha = alpha_from_sdf(sdf, slope_along_ray(sdf, sections), sections.length, inv_s)
+    weights, _ = weights_from_alpha(alpha, sections.ray_index, len(rays), backend)
+    expected = expected_counts(weights, sections, len(rays), budget)
+    return split(sections, resample_counts(expected, sections.ray_index, shift))

@@ -1,0 +1,109 @@
+"""Laws of bounds, occupancy and refinement."""
+
+import pytest
+import torch
+
+from neus_ns.rays.bounds import clip_to_unit_ball
+from neus_ns.rays.occupancy import OccupancyGrid
+from neus_ns.rays.refine import RefineBudget, refine, resample_counts, split
+from neus_ns.rays.sections import Rays, Sections
+
+
+def sphere(points: torch.Tensor) -> torch.Tensor:
+    return points.norm(dim=-1) - 0.5
+
+
+def parallel_rays(count: int) -> Rays:
+    generator = torch.Generator().manual_seed(0)
+    offset = torch.rand(count, 2, generator=generator) * 0.8 - 0.4
+    origins = torch.cat([offset, torch.full((count, 1), -3.0)], 1)
+    directions = torch.tensor([[0.0, 0.0, 1.0]]).expand(count, 3).contiguous()
+    return clip_to_unit_ball(origins, directions, 0.0)
+
+
+def uniform_sections(rays: Rays, steps: int) -> Sections:
+    index = torch.arange(len(rays)).repeat_interleave(steps)
+    edge = torch.arange(steps).repeat(len(rays)) / steps
+    length = (rays.t_far - rays.t_near)[index]
+    start = rays.t_near[index] + edge * length
+    return Sections(index, start, start + length / steps)
+
+
+def test_bounds_lie_on_the_ball_and_misses_are_empty():
+    origins = torch.tensor([[0.0, 0, -3], [0, 2.0, -3], [0.2, 0, 0]])
+    directions = torch.tensor([[0.0, 0, 1], [0, 0, 1], [0, 1.0, 0]])
+    rays = clip_to_unit_ball(origins, directions, 0.0)
+    torch.testing.assert_close(rays.t_near[0], torch.tensor(2.0))
+    torch.testing.assert_close(rays.t_far[0], torch.tensor(4.0))
+    assert rays.t_near[1] == rays.t_far[1]
+    assert rays.t_near[2] == 0  # From inside, the stretch begins at the camera.
+    end = origins[2] + rays.t_far[2] * directions[2]
+    torch.testing.assert_close(end.norm(), torch.tensor(1.0))
+
+
+def test_occupancy_never_skips_a_cell_that_holds_the_surface():
+    grid = OccupancyGrid(24, parts=4)
+    grid.update(sphere, torch.tensor(1e4), everything=True)
+    surface = torch.nn.functional.normalize(torch.randn(5000, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
+    cell = ((surface * 0.5 + 1) * 12).long()
+    assert grid.occupied[cell[:, 0], cell[:, 1], cell[:, 2]].all()
+    assert grid.share < 0.2
+
+
+def test_turns_add_up_to_one_full_update():
+    whole, parts = OccupancyGrid(16, parts=3), OccupancyGrid(16, parts=3)
+    whole.update(sphere, torch.tensor(300.0), everything=True)
+    for _ in range(3):
+        parts.update(sphere, torch.tensor(300.0), everything=False)
+    assert torch.equal(whole.occupied, parts.occupied)
+
+
+def test_restriction_is_for_good():
+    grid = OccupancyGrid(16, parts=2)
+    allowed = torch.zeros(16, 16, 16, dtype=torch.bool)
+    allowed[8:] = True
+    grid.restrict(allowed)
+    grid.update(sphere, torch.tensor(1.0), everything=True)
+    assert not grid.occupied[:8].any() and grid.occupied[8:].any()
+
+
+def test_systematic_resampling_keeps_expectations():
+    expected = torch.tensor([0.3, 2.2, 0.0, 1.5, 0.7, 0.1])
+    ray_index = torch.tensor([0, 0, 0, 1, 1, 1])
+    generator = torch.Generator().manual_seed(0)
+    total = torch.zeros(6)
+    for _ in range(4000):
+        counts = resample_counts(expected, ray_index, torch.rand(2, generator=generator))
+        assert ((counts - expected).abs() < 1).all()
+        total += counts
+    torch.testing.assert_close(total / 4000, expected, atol=0.03, rtol=0)
+
+
+def test_split_tiles_what_is_kept():
+    sections = Sections(torch.tensor([0, 0, 3]), torch.tensor([0.0, 1.0, 5.0]), torch.tensor([1.0, 2.0, 6.0]))
+    parts = split(sections, torch.tensor([2, 0, 4]))
+    assert parts.ray_index.tolist() == [0, 0, 3, 3, 3, 3]
+    torch.testing.assert_close(parts.t_start, torch.tensor([0.0, 0.5, 5.0, 5.25, 5.5, 5.75]))
+    torch.testing.assert_close(parts.length.sum(), torch.tensor(2.0))
+
+
+@pytest.mark.parametrize("inv_s", [64.0, 500.0])
+def test_refinement_gathers_at_the_surface(inv_s: float):
+    rays = parallel_rays(64)
+    coarse = uniform_sections(rays, 64)
+    budget = RefineBudget(by_weight=10.0, anywhere=2.0)
+    fine = refine(rays, coarse, sphere, torch.tensor(inv_s), budget, torch.full((64,), 0.5), "torch")
+    met = rays.origins[:, :2].norm(dim=-1) < 0.45
+    depth = 3 - (0.25 - rays.origins[:, :2].square().sum(-1)).clamp_min(0).sqrt()
+    near = (fine.t_middle - depth[fine.ray_index]).abs() < 4 / inv_s + 2 / 64
+    share = near[met[fine.ray_index]].float().mean()
+    assert share > 0.7
+    assert 0.5 * 12 * 64 < len(fine) < 1.2 * 12 * 64
+    order = (fine.t_start[1:] >= fine.t_end[:-1] - 1e-5) | (fine.ray_index[1:] > fine.ray_index[:-1])
+    assert order.all()
+
+
+def test_refining_nothing_is_nothing():
+    rays = parallel_rays(4)
+    empty = Sections(torch.zeros(0, dtype=torch.long), torch.zeros(0), torch.zeros(0))
+    assert len(refine(rays, empty, sphere, torch.tensor(9.0), RefineBudget(4.0, 1.0), torch.zeros(4), "torch")) == 0
