@@ -1,0 +1,88 @@
+"""Picture files as 8-bit arrays: photographs as rgb and alpha, mask files as coverage, whatever the file's own format."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from numpy import ndarray
+from PIL import Image
+
+from neus_ns.errors import InputError
+
+# What Pillow raises on files that are damaged, cut short or no pictures at all.
+_DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
+# A coloured label counts as foreground from this channel value on: below it lies the noise of JPEG compression.
+_LABEL_THRESHOLD = 32
+
+
+def open_picture(path: Path) -> Image.Image:
+    """A fully decoded 8-bit picture in mode L, RGB or RGBA. Orientation tags are ignored, as COLMAP does."""
+    try:
+        with Image.open(path) as file:
+            file.load()
+        return _to_8_bit(file, path)
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; put the file there or correct its name in the capture.") from error
+    except _DECODE_ERRORS as error:
+        reason = " ".join(str(error).replace(str(path), "the file").split())
+        raise InputError(f"{path} cannot be read as an image ({reason}); copy or export the file again.") from error
+
+
+def _to_8_bit(picture: Image.Image, path: Path) -> Image.Image:
+    if picture.mode == "F":
+        raise InputError(f"{path} holds floating-point values; save it as an 8-bit or 16-bit PNG.")
+    if picture.mode.startswith("I"):
+        # 16-bit grey. Pillow's own conversion would clip at 255, so the full range is scaled here: 65535 = 257 * 255.
+        values = np.asarray(picture).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise InputError(f"{path} holds values beyond 16 bits; save it as an 8-bit or 16-bit PNG.")
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    if _has_alpha(picture):
+        return picture.convert("RGBA")
+    return picture.convert("L" if picture.mode in ("1", "L") else "RGB")
+
+
+def _has_alpha(picture: Image.Image) -> bool:
+    return bool({"A", "a"} & set(picture.getbands())) or "transparency" in picture.info
+
+
+def is_cut_out(path: Path) -> bool:
+    """Whether a photograph has a transparent pixel. Files whose header rules that out are not decoded."""
+    try:
+        with Image.open(path) as file:
+            worth_decoding = _has_alpha(file)
+    except _DECODE_ERRORS:
+        # Decoding says what is wrong with the file.
+        worth_decoding = True
+    alpha = split_alpha(open_picture(path))[1] if worth_decoding else None
+    return alpha is not None and bool((alpha < 255).any())
+
+
+def split_alpha(picture: Image.Image) -> tuple[UInt8[ndarray, "h w 3"], UInt8[ndarray, "h w"] | None]:
+    """The colours of an L, RGB or RGBA picture, and its alpha channel if it has one."""
+    if picture.mode == "RGBA":
+        pixels = np.asarray(picture)
+        return pixels[..., :3], pixels[..., 3]
+    return np.asarray(picture.convert("RGB")), None
+
+
+def coverage(picture: Image.Image) -> UInt8[ndarray, "h w"]:
+    """How much of each pixel a mask file calls foreground, 0..255.
+
+    Masks come as grey levels, as small numbers (labels) of which zero is background, as coloured labels on black, or as a
+    cut-out whose alpha is the mask.
+    """
+    colours, alpha = split_alpha(picture)
+    if alpha is not None and alpha.min() < 255:
+        return alpha
+    brightest = colours.max(axis=-1)
+    if (brightest != colours.min(axis=-1)).any():
+        is_object = brightest >= _LABEL_THRESHOLD
+    elif brightest.max() < 128:
+        # No grey level gets half way to white: the numbers are labels.
+        is_object = brightest > 0
+    else:
+        return brightest
+    return np.where(is_object, 255, 0).astype(np.uint8)
