@@ -1,7 +1,7 @@
 """The world outside the unit ball, for captures without masks: a small radiance field in inverted coordinates.
 
-A point outside the ball is pulled to x / |x| * (2 - 1 / |x|), inside radius 2 (the contraction of mip-NeRF 360, eq. 10),
-so that the far world is seen coarsely and infinity has a place.
+A point outside the ball is pulled to x / |x| * (2 - 1 / |x|), inside radius 2 (the contraction of mip-NeRF 360, eq.
+10), so that the far world is seen coarsely and infinity has a place.
 """
 
 import torch

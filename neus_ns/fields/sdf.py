@@ -3,11 +3,13 @@
     a = W_x x + W_e e(x) + b        h = softplus_beta(a)        (f, feature) = W_o h + b_o
     df/de = W_e^T (sigma(beta a) * w_f),    n = W_x^T (sigma(beta a) * w_f) + J_e^T df/de
 
-The gradient is made of ordinary first-order operations on the grid's jet, so a loss on it (eikonal, normals in the colour
-network) trains by one ordinary backward: no double-backward graph (derivation: one reverse pass through the layer by hand).
+The gradient is made of ordinary first-order operations on the grid's jet, so a loss on it (eikonal, normals in the
+colour network) trains by one ordinary backward: no double-backward graph (derivation: one reverse pass through the
+layer by hand).
 
-Geometric initialisation: the hidden layer holds evenly spread unit directions u_k, for which mean_k relu(u_k . x) = |x| / 4.
-The network therefore starts as |x| - radius (or its negative, for scenes seen from inside), grid features not yet heard.
+Geometric initialisation: the hidden layer holds evenly spread unit directions u_k, for which mean_k relu(u_k . x) = |x|
+/ 4. The network therefore starts as |x| - radius (or its negative, for scenes seen from inside), grid features not yet
+heard.
 """
 
 from dataclasses import dataclass
@@ -50,7 +52,8 @@ class SdfNetwork(nn.Module):
         self.hidden.bias.zero_()
         self.output.weight[0] = 4 / width
         self.output.weight[1:].normal_(0, (1 / width) ** 0.5)
-        # A softplus lies log(2)/beta above the ReLU at its kink; a fit of the network to |x| starts from its own centre.
+        # A softplus lies log(2)/beta above the ReLU at its kink; a fit of the network to |x| starts from its own
+        # centre.
         self.output.bias.zero_()
         surface = even_directions(256) * radius
         level = self._distance(surface, self.grid.jet(surface, 1)[:, 0]).mean()

@@ -47,8 +47,8 @@ class SurfaceFieldConfig:
 class SurfaceField(Field):
     """Signed distance, colour and sharpness over the unit frame.
 
-    nerfstudio hands points in its own frame; `forward_geonetwork`, `get_density` and `get_outputs` convert at this border,
-    everything else speaks unit frame.
+    nerfstudio hands points in its own frame; `forward_geonetwork`, `get_density` and `get_outputs` convert at this
+    border, everything else speaks unit frame.
     """
 
     parser_from_unit: Tensor
@@ -88,7 +88,7 @@ class SurfaceField(Field):
         return self.sdf_in_ball(points)[:, None] * frame.parser_units_per_unit
 
     def get_density(self, ray_samples: RaySamples) -> tuple[Tensor, Tensor]:
-        """NeuS's density seen head on, s sigmoid(-s f), per unit of nerfstudio's frame; the embedding is the feature."""
+        """NeuS's density seen head on, s sigmoid(-s f), per unit of nerfstudio's frame, and what colour needs."""
         positions = ray_samples.frustums.get_positions()
         frame = self.frame
         sample = self.sdf_network.sample(transform_points(frame.unit_from_parser, positions.reshape(-1, 3)))

@@ -163,7 +163,7 @@ class NeusHashModel(Model):
         return clip_to_unit_ball(origins, bundle.directions, near)
 
     def appearance_of(self, bundle: RayBundle) -> Float[Tensor, "rays embedding"]:
-        """The photograph's own code in training; elsewhere the mean of all, which is some photograph's plausible look."""
+        """The photograph's own code in training; elsewhere the mean of all, a plausible look."""
         if self.training and bundle.camera_indices is not None:
             return self.appearance(bundle.camera_indices[:, 0])
         return self.appearance.weight.mean(0).expand(len(bundle.origins), -1)
@@ -191,7 +191,7 @@ class NeusHashModel(Model):
         return self.field.sdf_network.sdf(points)
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Any]:
-        """nerfstudio's border: a ray bundle in its frame in; rgb, depth, normals, accumulation out, depth in its units."""
+        """nerfstudio's border: rays of its frame in; rgb, depth (in its units), normals and accumulation out."""
         rays = self.unit_rays(ray_bundle)
         appearance = self.appearance_of(ray_bundle)
         surface, gradient = self.render_surface(rays, appearance)
@@ -210,7 +210,7 @@ class NeusHashModel(Model):
     def surface_colour(
         self, points: Float[Tensor, "points 3"], normals: Float[Tensor, "points 3"]
     ) -> Float[Tensor, "points 3"]:
-        """Colour of surface points of the unit frame seen along their normals, with the photographs' mean appearance."""
+        """Colour of surface points seen along their normals, with the photographs' mean appearance."""
         sample = self.field.sdf_network.sample(points)
         appearance = self.appearance.weight.mean(0).expand(len(points), -1)
         return self.field.colour_network(points, -normals, sample.gradient, sample.feature, appearance)

@@ -30,7 +30,7 @@ def look(
     shift: Float[Tensor, " rays"],
     backend: Backend,
 ) -> Sections:
-    """Sections worth evaluating. `shift` in [0, 1) moves each ray's lattice: random in training, one half in evaluation."""
+    """Sections worth evaluating. `shift` in [0, 1) moves each ray's lattice: random in training, else one half."""
     marched = Sections(
         *march(rays.origins, rays.directions, rays.t_near, rays.t_far, shift, grid.occupied, plan.step, backend)
     )

@@ -1,8 +1,8 @@
 """Which cells of the unit box can hold the surface, so that marching skips the rest.
 
-A cell is skipped only when the surface cannot be in it: its centre's signed distance exceeds what the cell's half diagonal
-and the width of the NeuS weight around the surface can bridge. What masks rule out (cells outside their visual hull) or the
-unit ball excludes is never allowed at all.
+A cell is skipped only when the surface cannot be in it: its centre's signed distance exceeds what the cell's half
+diagonal and the width of the NeuS weight around the surface can bridge. What masks rule out (cells outside their visual
+hull) or the unit ball excludes is never allowed at all.
 """
 
 from collections.abc import Callable

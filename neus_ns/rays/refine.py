@@ -1,8 +1,8 @@
 """NeuS up-sampling on packed sections: spend the samples where the weight is.
 
-NeuS draws new depths from the coarse weights by inverse transform and sorts them in. On packed sections the same law needs
-no sort: every section is given an expected number of samples, and systematic resampling turns the running sum of these
-into whole numbers,
+NeuS draws new depths from the coarse weights by inverse transform and sorts them in. On packed sections the same law
+needs no sort: every section is given an expected number of samples, and systematic resampling turns the running sum of
+these into whole numbers,
 
     count_i = floor(C_i + u) - floor(C_{i-1} + u),     C = running sum on the ray, u one shift per ray,
 
@@ -25,7 +25,7 @@ from neus_ns.rendering.neus import alpha_from_sdf
 
 @dataclass(frozen=True)
 class RefineBudget:
-    """Expected samples of a ray: `by_weight` where it is opaque, in proportion to opacity, plus `anywhere` spread evenly."""
+    """Expected samples of a ray: `by_weight` in proportion to its opacity, plus `anywhere` spread evenly."""
 
     by_weight: float
     anywhere: float
@@ -40,7 +40,7 @@ def neighbours(sections: Sections) -> tuple[Tensor, Tensor]:
 
 
 def slope_along_ray(sdf: Float[Tensor, " sections"], sections: Sections) -> Float[Tensor, " sections"]:
-    """Change of the signed distance per unit length, from the touching neighbours; -1 (head on) where there are none."""
+    """Change of signed distance per unit length, from the touching neighbours; -1 (head on) where there are none."""
     has_before, has_after = neighbours(sections)
     middle = sections.t_middle
     step = torch.where(has_after[:-1], (sdf[1:] - sdf[:-1]) / (middle[1:] - middle[:-1]).clamp_min(1e-9), 0)

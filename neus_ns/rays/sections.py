@@ -4,8 +4,8 @@
     t_start    [m]  where the section begins along its ray (unit frame)
     t_end      [m]  where it ends
 
-A section is evaluated at its midpoint (NeuS); sections of one ray are ordered and never overlap, but may leave gaps where
-nothing can be.
+A section is evaluated at its midpoint (NeuS); sections of one ray are ordered and never overlap, but may leave gaps
+where nothing can be.
 """
 
 from dataclasses import dataclass
