@@ -74,7 +74,7 @@ def test_the_jet_equals_the_reference(columns):
 def test_inactive_levels_are_zero_and_learn_nothing():
     both(MIXED, 4, 2)
     table = table_of(MIXED).requires_grad_()
-    assert float(warp_jet.jet(torch.rand(9, 3), table, MIXED, 4, 0).abs().sum()) == 0
+    assert not warp_jet.jet(torch.rand(9, 3), table, MIXED, 4, 0).any()
 
 
 @pytest.mark.parametrize("features", [4, 8])

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from neus_ns.kernels.layout import GridLayout
-from neus_ns.kernels.warp_jet_kernels import JetKernels, jet_kernels
+from neus_ns.kernels.warp_jet_kernels import at_positions_kernel, gather_kernel, row_type, scatter_kernel
 from neus_ns.kernels.warp_launch import array, launch, on_threads, prepared, thread_ranges
 
 # Fewer points than this are not worth waking a second thread for.
@@ -103,13 +103,9 @@ def _shared_inputs(layout: GridLayout, device: torch.device) -> tuple[Any, ...]:
     return array(resolutions, wp.int32), array(dense, wp.int32), wp.uint32(layout.rows - 1)
 
 
-def _kernels(layout: GridLayout, columns: int) -> JetKernels:
-    return jet_kernels(layout.features, columns)
-
-
-def _by_level(columns: Tensor, layout: GridLayout, row: Any) -> Any:
+def _by_level(columns: Tensor, layout: GridLayout) -> Any:
     """A jet's columns seen as points x columns x levels of table rows."""
-    return array(columns.view(*columns.shape[:2], layout.levels, layout.features), row)
+    return array(columns.view(*columns.shape[:2], layout.levels, layout.features), row_type(layout.features))
 
 
 def _gather(positions: Tensor, table: Tensor, layout: GridLayout, columns: int, active_levels: int) -> Tensor:
@@ -118,10 +114,13 @@ def _gather(positions: Tensor, table: Tensor, layout: GridLayout, columns: int, 
     out[:, :, active_levels * layout.features :].zero_()
     if count == 0 or active_levels == 0:
         return out
-    kernels = _kernels(layout, columns)
-    kernel = prepared(kernels.gather, positions.device)
-    inputs = (array(positions, wp.vec3), array(table, kernels.row), *_shared_inputs(layout, positions.device))
-    _over_points(kernel, inputs, positions, active_levels, _by_level(out, layout, kernels.row))
+    kernel = prepared(gather_kernel(layout.features, columns), positions.device)
+    inputs = (
+        array(positions, wp.vec3),
+        array(table, row_type(layout.features)),
+        *_shared_inputs(layout, positions.device),
+    )
+    _over_points(kernel, inputs, positions, active_levels, _by_level(out, layout))
     return out
 
 
@@ -131,9 +130,8 @@ def _at_positions(
     out = torch.zeros_like(positions)
     if len(positions) == 0 or active_levels == 0:
         return out
-    kernels = _kernels(layout, columns)
-    kernel = prepared(kernels.at_positions, positions.device)
-    read = (array(positions, wp.vec3), array(table, kernels.row), _by_level(gradient, layout, kernels.row))
+    kernel = prepared(at_positions_kernel(layout.features, columns), positions.device)
+    read = (array(positions, wp.vec3), array(table, row_type(layout.features)), _by_level(gradient, layout))
     inputs = (*read, *_shared_inputs(layout, positions.device))
     _over_points(kernel, inputs, positions, active_levels, array(out, wp.vec3))
     return out
@@ -160,11 +158,10 @@ def _scatter(
     count = len(positions)
     if count == 0 or active_levels == 0:
         return
-    kernels = _kernels(layout, columns)
-    kernel = prepared(kernels.scatter, positions.device)
-    read = (array(positions, wp.vec3), _by_level(gradient, layout, kernels.row))
+    kernel = prepared(scatter_kernel(layout.features, columns), positions.device)
+    read = (array(positions, wp.vec3), _by_level(gradient, layout))
     inputs = (*read, *_shared_inputs(layout, positions.device))
-    out = array(table, kernels.row)
+    out = array(table, row_type(layout.features))
     if positions.is_cuda:
         launch(kernel, (active_levels, count), (*inputs, 0, count, 1, out), positions)
         return
