@@ -1,4 +1,4 @@
-"""Picture files as 8-bit arrays: photographs as rgb and alpha, mask files as coverage, whatever the file's own format."""
+"""Picture files of any format as 8-bit arrays: photographs as rgb and alpha, mask files as coverage."""
 
 from pathlib import Path
 
@@ -71,8 +71,8 @@ def split_alpha(picture: Image.Image) -> tuple[UInt8[ndarray, "h w 3"], UInt8[nd
 def coverage(picture: Image.Image) -> UInt8[ndarray, "h w"]:
     """How much of each pixel a mask file calls foreground, 0..255.
 
-    Masks come as grey levels, as small numbers (labels) of which zero is background, as coloured labels on black, or as a
-    cut-out whose alpha is the mask.
+    Masks come as grey levels, as small numbers (labels) of which zero is background, as coloured labels on black, or as
+    a cut-out whose alpha is the mask.
     """
     colours, alpha = split_alpha(picture)
     if alpha is not None and alpha.min() < 255:

@@ -1,0 +1,208 @@
+"""nerfstudio's datamanager over a pixel store: checks the capture, hands out rays and pixels, hears their errors."""
+
+import json
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import tyro
+from jaxtyping import Float
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.configs.dataparser_configs import AnnotatedDataParserUnion
+from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
+from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
+from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
+from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader, RandIndicesEvalDataloader
+from nerfstudio.data.utils.nerfstudio_collate import nerfstudio_collate
+from torch import Tensor
+
+from neus_ns.data.camera_rays import CameraRays
+from neus_ns.data.checks import check_capture, check_exists
+from neus_ns.data.dataset import SurfaceDataset
+from neus_ns.data.pinhole_views import pinhole_views
+from neus_ns.data.pixel_store import PixelStore, store_dataset
+from neus_ns.data.views import Views
+from neus_ns.errors import InputError
+from neus_ns.pixels.base import PixelBatch, SurfacePixelSampler, SurfacePixelSamplerConfig
+from neus_ns.pixels.uniform import UniformPixelSamplerConfig
+
+
+@dataclass
+class SurfaceDataManagerConfig(VanillaDataManagerConfig):
+    """Photographs as a pixel store. nerfstudio's options for its cache of float images, never built, are hidden."""
+
+    _target: type = field(default_factory=lambda: SurfaceDataManager)
+    """Target class to instantiate."""
+    dataparser: AnnotatedDataParserUnion = field(
+        default_factory=lambda: NerfstudioDataParserConfig(load_3D_points=True)
+    )
+    """Specifies the dataparser used to unpack the data."""
+    pixel_sampler: SurfacePixelSamplerConfig = field(default_factory=UniformPixelSamplerConfig)
+    """Which pixels of the training photographs get a ray."""
+    images_on_gpu: bool = True
+    """Keep the photographs in GPU memory (4 bytes a pixel, masks included); without, each batch is copied there."""
+    masks_on_gpu: tyro.conf.Suppress[bool] = True
+    train_num_images_to_sample_from: tyro.conf.Suppress[int] = -1
+    train_num_times_to_repeat_images: tyro.conf.Suppress[int] = -1
+    eval_num_images_to_sample_from: tyro.conf.Suppress[int] = -1
+    eval_num_times_to_repeat_images: tyro.conf.Suppress[int] = -1
+    eval_image_indices: tyro.conf.Suppress[tuple[int, ...] | None] = (0,)
+    collate_fn: tyro.conf.Suppress[Any] = staticmethod(nerfstudio_collate)
+    patch_size: tyro.conf.Suppress[int] = 1
+
+
+class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
+    """Differs from its parent in how pixels are stored, picked and turned into rays; the datasets are the parent's."""
+
+    config: SurfaceDataManagerConfig
+    train_pixel_sampler: SurfacePixelSampler | None = None
+    eval_pixel_sampler: SurfacePixelSampler | None = None
+    train_store: PixelStore
+    _last_pixels: PixelBatch | None = None
+
+    def __init__(
+        self,
+        config: SurfaceDataManagerConfig,
+        device: torch.device | str = "cpu",
+        test_mode: Literal["test", "val", "inference"] = "val",
+        world_size: int = 1,
+        local_rank: int = 0,
+        **kwargs,
+    ) -> None:
+        data = Path(config.dataparser.data if config.data is None else config.data)
+        # A finished run must load where its photographs are no longer at hand, so inference only asks for the poses.
+        if isinstance(config.dataparser, NerfstudioDataParserConfig) and test_mode != "inference":
+            check_capture(data, config.dataparser.downscale_factor)
+        else:
+            check_exists(data)
+        config = replace(config, dataparser=_without_absent_points(config.dataparser, data))
+        super().__init__(config, device, test_mode, world_size, local_rank, **kwargs)
+
+    def setup_train(self) -> None:
+        self.train_store = store_dataset(self.train_dataset, self._store_device)
+        if not self.train_store.shows_object:
+            raise InputError(
+                f"The masks of all training photographs of {self.get_datapath()} are empty; mark the object by bright "
+                "pixels (or keep it by alpha), or remove the masks from the capture."
+            )
+        self.train_pixel_sampler = self.config.pixel_sampler.setup(
+            num_rays_per_batch=self.config.train_num_rays_per_batch
+        )
+        self.train_ray_generator = CameraRays(self.train_dataset.cameras.to(self.device))
+
+    def setup_eval(self) -> None:
+        # Evaluation always draws evenly: an adaptive sampler knows nothing of these photographs, and its error
+        # estimates would not compare between strategies.
+        self.eval_pixel_sampler = UniformPixelSamplerConfig().setup(
+            num_rays_per_batch=self.config.eval_num_rays_per_batch
+        )
+        self.eval_ray_generator = CameraRays(self.eval_dataset.cameras.to(self.device))
+
+    @property
+    def _store_device(self) -> torch.device | str:
+        return self.device if self.config.images_on_gpu else "cpu"
+
+    @cached_property
+    def eval_store(self) -> PixelStore:
+        """The evaluation photographs, read when the first batch of them is asked for."""
+        return store_dataset(self._eval_photos(), self._store_device)
+
+    @cached_property
+    def eval_dataloader(self) -> RandIndicesEvalDataloader:
+        """Random whole evaluation photographs."""
+        return RandIndicesEvalDataloader(input_dataset=self._eval_photos(), device=self.device)
+
+    @cached_property
+    def fixed_indices_eval_dataloader(self) -> FixedIndicesEvalDataloader:
+        """Every evaluation photograph in turn."""
+        return FixedIndicesEvalDataloader(input_dataset=self._eval_photos(), device=self.device)
+
+    def _eval_photos(self) -> SurfaceDataset:
+        if len(self.eval_dataset) == 0:
+            raise InputError(
+                f"No photographs of {self.get_datapath()} are set apart for evaluation; lower the dataparser's "
+                "--train-split-fraction or list some as `val_filenames` and `test_filenames` in transforms.json."
+            )
+        return self.eval_dataset
+
+    def next_train(self, step: int) -> tuple[RayBundle, dict]:
+        """Rays and pixels of one training step; `image`, `fg_mask` (with masks), `indices` and `pixel_weight`."""
+        self.train_count += 1
+        assert self.train_pixel_sampler is not None
+        pixels = self.train_pixel_sampler.propose(self.train_store, self.train_pixel_sampler.num_rays_per_batch)
+        self._last_pixels = pixels
+        return self.train_ray_generator(pixels.indices), self._batch(self.train_store, pixels)
+
+    def next_eval(self, step: int) -> tuple[RayBundle, dict]:
+        """As next_train, from the evaluation photographs."""
+        self.eval_count += 1
+        store = self.eval_store
+        assert self.eval_pixel_sampler is not None
+        pixels = self.eval_pixel_sampler.propose(store, self.eval_pixel_sampler.num_rays_per_batch)
+        return self.eval_ray_generator(pixels.indices), self._batch(store, pixels)
+
+    def next_eval_image(self, step: int) -> tuple[Cameras, dict]:
+        return next(self.eval_dataloader)
+
+    def _batch(self, store: PixelStore, pixels: PixelBatch) -> dict[str, Tensor]:
+        rgb, foreground = store.gather(pixels.flat)
+        batch = {"image": rgb, "indices": pixels.indices, "pixel_weight": pixels.weight[:, None]}
+        if foreground is not None:
+            batch["fg_mask"] = foreground
+        return {key: value.to(self.device) for key, value in batch.items()}
+
+    def observe(self, errors: Float[Tensor, " rays"]) -> None:
+        """Tell the sampler the errors of the rays of the last next_train."""
+        if self.train_pixel_sampler is None or self._last_pixels is None:
+            raise RuntimeError("Errors were reported before any training rays were handed out.")
+        self.train_pixel_sampler.observe(self._last_pixels, errors.to(self._last_pixels.flat.device))
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether the training photographs have foreground masks."""
+        return self.train_dataset.has_masks
+
+    def views_parser(self, masks: bool) -> Views:
+        """The training cameras in nerfstudio's parser frame; with their masks if asked for and there are any."""
+        if not (masks and self.has_masks):
+            return pinhole_views(self.train_dataset.cameras, None)
+        if self.train_pixel_sampler is not None:
+            return pinhole_views(self.train_dataset.cameras, self.train_store.foreground_masks())
+        found = [self.train_dataset.foreground(view) for view in range(len(self.train_dataset))]
+        return pinhole_views(self.train_dataset.cameras, found)
+
+    def points_parser(self) -> Float[Tensor, "points 3"] | None:
+        """The structure-from-motion points in nerfstudio's parser frame, or None if the capture brings none."""
+        points = self.train_dataparser_outputs.metadata.get("points3D_xyz")
+        if points is None:
+            return None
+        points = points[torch.isfinite(points).all(dim=-1)]
+        return points if len(points) else None
+
+    def get_extra_state(self) -> dict[str, Tensor]:
+        """The sampler's memory. nn.Module puts it into the checkpoint with the rest of the pipeline."""
+        return {} if self.train_pixel_sampler is None else self.train_pixel_sampler.state_dict()
+
+    def set_extra_state(self, state: dict[str, Tensor]) -> None:
+        # Without a training sampler (evaluation, export) there is nobody to remember.
+        if self.train_pixel_sampler is not None:
+            self.train_pixel_sampler.load_state_dict(state)
+
+
+def _without_absent_points(dataparser: DataParserConfig, data: Path) -> DataParserConfig:
+    """nerfstudio's own parser with SfM points switched off when the capture names no file of them.
+
+    Asked for points that are not there it would prompt on the terminal, rewrite transforms.json, or print a warning
+    about another method.
+    """
+    if not (isinstance(dataparser, NerfstudioDataParserConfig) and dataparser.load_3D_points):
+        return dataparser
+    json_path = data if data.suffix == ".json" else data / "transforms.json"
+    if not json_path.is_file():
+        return dataparser
+    name = json.loads(json_path.read_text(encoding="utf-8")).get("ply_file_path")
+    has_points = isinstance(name, str) and (json_path.parent / name).is_file()
+    return dataparser if has_points else replace(dataparser, load_3D_points=False)

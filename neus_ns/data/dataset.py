@@ -1,0 +1,122 @@
+"""The photographs of a capture with their foreground masks, in nerfstudio's dataset shape."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from nerfstudio.data.datasets.base_dataset import InputDataset
+from numpy import ndarray
+from PIL import Image
+from torch import Tensor
+
+from neus_ns.data.decode import coverage, is_cut_out, open_picture, split_alpha
+from neus_ns.errors import InputError
+
+
+class SurfaceDataset(InputDataset):
+    """An InputDataset whose masks say what is object, not where sampling is forbidden.
+
+    An item has `image` [H, W, 3] and, when the capture has masks, `fg_mask` [H, W, 1] in 0..1. It has no `mask` key,
+    because nerfstudio's samplers and metrics would take one as "do not look here", and the outline could then not be
+    learnt from its outer side. Masks are the files of the capture or, when there are none, the photographs' alpha.
+    """
+
+    exclude_batch_keys_from_device = ["image", "fg_mask"]
+
+    @cached_property
+    def has_masks(self) -> bool:
+        """Whether foreground masks exist: mask files, or an alpha channel that is not opaque everywhere.
+
+        Screenshots and re-saved photographs are often RGBA without a single transparent pixel. That alpha is no mask:
+        taken as one it would claim that every photograph shows nothing but object.
+        """
+        return self._dataparser_outputs.mask_filenames is not None or any(map(is_cut_out, self.image_filenames))
+
+    def size_of(self, image_idx: int) -> tuple[int, int]:
+        """Width and height in pixels of one photograph: its camera's."""
+        return int(self.cameras.width[image_idx]), int(self.cameras.height[image_idx])
+
+    def photo_and_foreground(self, image_idx: int) -> tuple[UInt8[Tensor, "h w 3"], UInt8[Tensor, "h w"] | None]:
+        """One photograph and, when the capture has masks, how much of each pixel is foreground (0..255)."""
+        path = self.image_filenames[image_idx]
+        colours, alpha = split_alpha(self._fit_to_camera(open_picture(path), image_idx, path))
+        foreground = self._foreground(image_idx, alpha) if self.has_masks else None
+        alpha_color = self._dataparser_outputs.alpha_color
+        if alpha is not None and alpha_color is not None:
+            colours = _composite(colours, alpha, alpha_color.numpy())
+        elif alpha is not None and self._dataparser_outputs.mask_filenames is None:
+            # Colours under full transparency are whatever the editing program left there.
+            colours = np.where(alpha[..., None] == 0, np.uint8(0), colours)
+        if foreground is not None and self.mask_color:
+            unknown = np.round(np.asarray(self.mask_color) * 255).astype(np.uint8)
+            colours = np.where(foreground[..., None] < 128, unknown, colours)
+        # np.array copies: torch wants writable memory, and decoded pictures are read-only.
+        photo = torch.from_numpy(np.array(colours))
+        return photo, None if foreground is None else torch.from_numpy(np.array(foreground))
+
+    def get_numpy_image(self, image_idx: int) -> UInt8[ndarray, "h w 3"]:
+        return self.photo_and_foreground(image_idx)[0].numpy()
+
+    def get_image_uint8(self, image_idx: int) -> UInt8[Tensor, "h w 3"]:
+        return self.photo_and_foreground(image_idx)[0]
+
+    def get_image_float32(self, image_idx: int) -> Float[Tensor, "h w 3"]:
+        return self.get_image_uint8(image_idx).float() / 255.0
+
+    def get_data(self, image_idx: int, image_type: Literal["uint8", "float32"] = "float32") -> dict:
+        photo, foreground = self.photo_and_foreground(image_idx)
+        data: dict = {"image_idx": image_idx, "image": photo if image_type == "uint8" else photo.float() / 255.0}
+        if foreground is not None:
+            data["fg_mask"] = foreground[..., None].float() / 255.0
+        data.update(self.get_metadata(data))
+        return data
+
+    def foreground(self, image_idx: int) -> Bool[Tensor, "h w"]:
+        """The mask of one photograph without decoding more than it takes. Only for captures with masks."""
+        if self._dataparser_outputs.mask_filenames is None:
+            alpha = self.photo_and_foreground(image_idx)[1]
+            assert alpha is not None
+            return alpha >= 128
+        return torch.from_numpy(np.array(self._foreground(image_idx, None))) >= 128
+
+    def _foreground(self, image_idx: int, alpha: UInt8[ndarray, "h w"] | None) -> UInt8[ndarray, "h w"]:
+        if self._dataparser_outputs.mask_filenames is not None:
+            path = self._dataparser_outputs.mask_filenames[image_idx]
+            return coverage(self._fit_to_camera(open_picture(path), image_idx, path))
+        if alpha is None:
+            raise InputError(
+                f"{self.image_filenames[image_idx]} has no alpha channel while other photographs of the capture are "
+                "cut out by theirs; cut out all of them or none."
+            )
+        return alpha
+
+    def _fit_to_camera(self, picture: Image.Image, image_idx: int, path: Path) -> Image.Image:
+        """The picture at its camera's resolution; one whose size contradicts the camera is refused.
+
+        Intrinsics belong to a resolution, so a picture of another size would give rays in wrong directions.
+        """
+        width, height = self.size_of(image_idx)
+        found_width, found_height = picture.size
+        excess = (found_width * self.scale_factor - width, found_height * self.scale_factor - height)
+        # Up to one pixel too much is trimmed: tools that shrink photographs disagree about sizes that do not divide.
+        if not all(-0.01 <= pixels_over < 1.99 for pixels_over in excess):
+            raise InputError(
+                f"{path} is {found_width}x{found_height} pixels but its camera says "
+                f"{round(width / self.scale_factor)}x{round(height / self.scale_factor)}; "
+                "use the pictures that the poses were made from, or correct the intrinsics."
+            )
+        if self.scale_factor == 1.0:
+            return picture if picture.size == (width, height) else picture.crop((0, 0, width, height))
+        return picture.resize((width, height), resample=Image.Resampling.BILINEAR)
+
+
+def _composite(
+    colours: UInt8[ndarray, "h w 3"], alpha: UInt8[ndarray, "h w"], background: ndarray
+) -> UInt8[ndarray, "h w 3"]:
+    """The photograph over a plain background, as nerfstudio does it."""
+    share = alpha[..., None].astype(np.float32) / 255.0
+    blend = colours * share + background.astype(np.float32) * 255.0 * (1.0 - share)
+    return np.clip(np.round(blend), 0, 255).astype(np.uint8)

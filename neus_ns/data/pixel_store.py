@@ -1,0 +1,199 @@
+"""All photographs of a dataset as flat 8-bit tensors, so that a batch of pixels is one gather.
+
+View v with width w holds its pixel (row, col) at offset[v] + row * w + col. Photographs of different sizes need no
+special case, and a pixel costs four bytes where nerfstudio's cached float images cost sixteen.
+"""
+
+import math
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64, Integer, UInt8
+from numpy import ndarray
+from torch import Tensor
+
+from neus_ns.data.dataset import SurfaceDataset
+
+# Foreground coverage from which a pixel counts as object.
+FOREGROUND_LEVEL = 128
+# A mask is widened by this share of its bounding box's diagonal, but by no less than so many pixels.
+_MARGIN_SHARE = 0.1
+_MARGIN_PIXELS = 8.0
+
+LoadView = Callable[[int], "tuple[UInt8[Tensor, '_h _w 3'], UInt8[Tensor, '_h _w'] | None]"]
+
+
+@dataclass(frozen=True)
+class PixelStore:
+    """Every pixel of every photograph, and which of them are worth shooting a ray through.
+
+    `candidates` lists the pixels on or near the object; `lit` lists the pixels that saw light at all, for fisheye
+    lenses whose image circle does not fill the frame. None stands for every pixel: the common case costs no memory.
+    """
+
+    rgb: UInt8[Tensor, "pixels 3"]
+    fg: UInt8[Tensor, " pixels"] | None
+    offset: Int64[Tensor, " views"]
+    width: Int64[Tensor, " views"]
+    height: Int64[Tensor, " views"]
+    candidates: Integer[Tensor, " candidates"] | None
+    lit: Integer[Tensor, " lit"] | None
+
+    @property
+    def num_pixels(self) -> int:
+        return self.rgb.shape[0]
+
+    @property
+    def shows_object(self) -> bool:
+        """Whether any pixel is marked as foreground; True without masks."""
+        return self.fg is None or bool((self.fg >= FOREGROUND_LEVEL).any())
+
+    @property
+    def device(self) -> torch.device:
+        return self.rgb.device
+
+    def draw_candidates(self, num: int) -> Int64[Tensor, " num"]:
+        """Flat indices drawn uniformly, with replacement, from the pixels on or near the object."""
+        return self._draw(self.candidates, num)
+
+    def draw_anywhere(self, num: int) -> Int64[Tensor, " num"]:
+        """Flat indices drawn uniformly, with replacement, from all pixels that saw light."""
+        return self._draw(self.lit, num)
+
+    def _draw(self, pool: Integer[Tensor, " pool"] | None, num: int) -> Int64[Tensor, " num"]:
+        size = self.num_pixels if pool is None else pool.shape[0]
+        pick = torch.randint(size, (num,), device=self.device)
+        return pick if pool is None else pool[pick].long()
+
+    def locate(self, flat: Int64[Tensor, " rays"]) -> Int64[Tensor, "rays 3"]:
+        """The (view, row, col) of flat indices."""
+        view = torch.searchsorted(self.offset, flat, right=True) - 1
+        within = flat - self.offset[view]
+        width = self.width[view]
+        row = torch.div(within, width, rounding_mode="floor")
+        return torch.stack((view, row, within - row * width), dim=-1)
+
+    def flatten(self, indices: Int64[Tensor, "rays 3"]) -> Int64[Tensor, " rays"]:
+        """The flat index of (view, row, col); the inverse of `locate`."""
+        view, row, col = indices.unbind(-1)
+        return self.offset[view] + row * self.width[view] + col
+
+    def gather(self, flat: Int64[Tensor, " rays"]) -> tuple[Float[Tensor, "rays 3"], Float[Tensor, "rays 1"] | None]:
+        """Colours and foreground coverage in 0..1."""
+        rgb = self.rgb[flat].float() / 255.0
+        return rgb, None if self.fg is None else self.fg[flat, None].float() / 255.0
+
+    def foreground_masks(self) -> "list[Bool[Tensor, '_h _w']] | None":
+        """One mask a view, on the CPU, or None without masks."""
+        if self.fg is None:
+            return None
+        sizes = torch.stack((self.height, self.width), dim=-1).tolist()
+        per_view = self.fg.cpu().split([height * width for height, width in sizes])
+        return [
+            (mask >= FOREGROUND_LEVEL).view(height, width)
+            for mask, (height, width) in zip(per_view, sizes, strict=True)
+        ]
+
+
+def store_dataset(dataset: SurfaceDataset, device: torch.device | str) -> PixelStore:
+    """Decode a whole dataset into a store."""
+    crop_radius = (dataset.cameras.metadata or {}).get("fisheye_crop_radius")
+    sizes = [dataset.size_of(view) for view in range(len(dataset))]
+    return build_store(sizes, dataset.has_masks, dataset.photo_and_foreground, device, crop_radius)
+
+
+def store_images(
+    images: "list[UInt8[Tensor, '_h _w 3']]", masks: "list[UInt8[Tensor, '_h _w']] | None", device: torch.device | str
+) -> PixelStore:
+    """A store of photographs that are in memory already."""
+    sizes = [(image.shape[1], image.shape[0]) for image in images]
+    return build_store(
+        sizes, masks is not None, lambda view: (images[view], None if masks is None else masks[view]), device
+    )
+
+
+def build_store(
+    sizes: list[tuple[int, int]],
+    has_masks: bool,
+    load_view: LoadView,
+    device: torch.device | str,
+    crop_radius: float | None = None,
+) -> PixelStore:
+    """Load every view, several at a time, straight to its place; sizes are (width, height)."""
+    counts = np.array([width * height for width, height in sizes], dtype=np.int64)
+    offset = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
+    total = int(counts.sum())
+    rgb = torch.empty((total, 3), dtype=torch.uint8)
+    fg = torch.empty(total, dtype=torch.uint8) if has_masks else None
+
+    def fill(view: int) -> None:
+        photo, foreground = load_view(view)
+        begin, end = int(offset[view]), int(offset[view] + counts[view])
+        rgb[begin:end] = photo.reshape(-1, 3)
+        if fg is not None and foreground is not None:
+            fg[begin:end] = foreground.reshape(-1)
+
+    # Threads are enough: decoding happens outside the interpreter's lock, and processes would copy the pixels.
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        list(pool.map(fill, range(len(sizes))))
+    candidates, lit = _regions(sizes, offset, fg, crop_radius)
+    width, height = torch.tensor(sizes, dtype=torch.int64).view(-1, 2).unbind(-1)
+    return PixelStore(
+        rgb=rgb.to(device),
+        fg=None if fg is None else fg.to(device),
+        offset=torch.from_numpy(offset).to(device),
+        width=width.to(device),
+        height=height.to(device),
+        candidates=None if candidates is None else candidates.to(device),
+        lit=None if lit is None else lit.to(device),
+    )
+
+
+def _regions(
+    sizes: list[tuple[int, int]],
+    offset: Int64[ndarray, " views"],
+    fg: UInt8[Tensor, " pixels"] | None,
+    crop_radius: float | None,
+) -> tuple[Integer[Tensor, " candidates"] | None, Integer[Tensor, " lit"] | None]:
+    """The flat lists of pixels near the object and of pixels that saw light; None where that is all of them."""
+    if fg is None and crop_radius is None:
+        return None, None
+    total = sum(width * height for width, height in sizes)
+    index_type = np.int32 if total < 2**31 else np.int64
+    near_parts, lit_parts = [], []
+    for view, (width, height) in enumerate(sizes):
+        begin = int(offset[view])
+        saw_light = np.ones((height, width), dtype=bool) if crop_radius is None else _disc(width, height, crop_radius)
+        near = saw_light
+        if fg is not None:
+            mask = fg[begin : begin + width * height].numpy().reshape(height, width) >= FOREGROUND_LEVEL
+            near = saw_light & near_mask(mask)
+        near_parts.append((np.flatnonzero(near) + begin).astype(index_type))
+        if crop_radius is not None:
+            lit_parts.append((np.flatnonzero(saw_light) + begin).astype(index_type))
+    candidates = torch.from_numpy(np.concatenate(near_parts))
+    lit = torch.from_numpy(np.concatenate(lit_parts)) if lit_parts else None
+    # A set that never shows the object (evaluation photographs may) has no surroundings of it to prefer.
+    return candidates if candidates.numel() else lit, lit
+
+
+def near_mask(mask: Bool[ndarray, "h w"]) -> Bool[ndarray, "h w"]:
+    """Pixels of the mask and those within a margin of it: rays on both sides of the outline teach where it runs."""
+    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if rows.size == 0:
+        return np.zeros_like(mask)
+    diagonal = math.hypot(rows[-1] - rows[0] + 1, cols[-1] - cols[0] + 1)
+    margin = max(_MARGIN_PIXELS, _MARGIN_SHARE * diagonal)
+    distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return distance <= margin
+
+
+def _disc(width: int, height: int, radius: float) -> Bool[ndarray, "h w"]:
+    """The image circle of a fisheye lens, centred as nerfstudio centres it."""
+    row, col = np.ogrid[:height, :width]
+    return np.hypot(col + 0.5 - width / 2, row + 0.5 - height / 2) <= radius

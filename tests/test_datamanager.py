@@ -1,0 +1,318 @@
+"""The data path as nerfstudio sees it: what items and batches hold, what is refused, what is never read."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import tyro
+from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
+from nerfstudio.data.datasets.base_dataset import InputDataset
+from PIL import Image
+
+from neus_ns.data.datamanager import SurfaceDataManager, SurfaceDataManagerConfig
+from neus_ns.data.dataset import SurfaceDataset
+from neus_ns.data.decode import coverage, open_picture
+from neus_ns.errors import InputError
+from neus_ns.pixels.uniform import UniformPixelSampler
+
+SIZE = (24, 18)
+
+
+def save(path: Path, pixels: np.ndarray) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return str(path.relative_to(path.parents[1]))
+
+
+def capture(folder: Path, masks: bool = True, views: int = 10, alpha: np.ndarray | None = None, **extra) -> Path:
+    """Noise photographs on a ring around the origin, looking inwards; every mask shows a box off the centre."""
+    rng = np.random.default_rng(4)
+    width, height = SIZE
+    frames = []
+    for view in range(views):
+        angle = 2 * np.pi * view / views
+        back = np.array([np.cos(angle), np.sin(angle), 0.2])
+        back /= np.linalg.norm(back)
+        right = np.cross([0.0, 0.0, 1.0], back)
+        right /= np.linalg.norm(right)
+        pose = np.eye(4)
+        pose[:3] = np.stack((right, np.cross(back, right), back, 3 * back), axis=-1)
+        photo = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        if alpha is not None:
+            photo = np.concatenate((photo, alpha[..., None]), axis=-1)
+        frame = {"file_path": save(folder / f"images/{view:02d}.png", photo), "transform_matrix": pose.tolist()}
+        if masks:
+            mask = np.zeros((height, width), dtype=np.uint8)
+            mask[4:9, 3:11] = 255
+            frame["mask_path"] = save(folder / f"masks/{view:02d}.png", mask)
+        frames.append(frame)
+    lens = {"fl_x": 30.0, "fl_y": 31.0, "cx": 12.5, "cy": 8.5, "w": width, "h": height}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "transforms.json").write_text(json.dumps({**lens, **extra, "frames": frames}))
+    return folder
+
+
+def manager(folder: Path, test_mode: str = "val", **options) -> SurfaceDataManager:
+    return SurfaceDataManagerConfig(data=folder, **options).setup(device="cpu", test_mode=test_mode)
+
+
+def test_an_item_calls_its_mask_foreground_and_never_forbids_sampling(tmp_path: Path) -> None:
+    data = manager(capture(tmp_path), test_mode="inference").train_dataset
+    assert type(data) is SurfaceDataset and data.has_masks
+    item = data[2]
+    assert set(item) == {"image", "fg_mask", "image_idx"}
+    truth = np.asarray(Image.open(data.image_filenames[2]))
+    torch.testing.assert_close(item["image"], torch.from_numpy(truth / np.float32(255)))
+    expected = torch.zeros(18, 24, 1)
+    expected[4:9, 3:11] = 1.0
+    assert torch.equal(item["fg_mask"], expected)
+
+
+def half_alpha() -> np.ndarray:
+    alpha = np.zeros((18, 24), dtype=np.uint8)
+    alpha[:, 10:] = 255
+    alpha[:, 9] = 100
+    return alpha
+
+
+def test_alpha_is_the_mask_unless_opaque_everywhere(tmp_path: Path) -> None:
+    cut = manager(capture(tmp_path / "cut", masks=False, alpha=half_alpha()), test_mode="inference").train_dataset
+    assert cut.has_masks
+    torch.testing.assert_close(cut[0]["fg_mask"][..., 0], torch.from_numpy(half_alpha() / np.float32(255)))
+    assert cut[0]["image"][:, :9].max() == 0 and cut[0]["image"][:, 10:].max() > 0
+    opaque = np.full((18, 24), 255, dtype=np.uint8)
+    whole = manager(capture(tmp_path / "whole", masks=False, alpha=opaque), test_mode="inference").train_dataset
+    assert not whole.has_masks
+    assert set(whole[0]) == {"image", "image_idx"} and whole[0]["image"].shape == (18, 24, 3)
+
+
+def test_transparent_photographs_are_laid_over_alpha_color_as_nerfstudio_does(tmp_path: Path) -> None:
+    outputs = manager(capture(tmp_path, masks=False, alpha=half_alpha()), "inference").train_dataparser_outputs
+    outputs.alpha_color = torch.tensor([0.2, 0.9, 1.0])
+    ours, theirs = SurfaceDataset(outputs), InputDataset(outputs)
+    torch.testing.assert_close(ours[1]["image"], theirs[1]["image"], atol=0.5 / 255 + 1e-6, rtol=0)
+
+
+def test_photographs_partly_without_alpha_are_refused(tmp_path: Path) -> None:
+    folder = capture(tmp_path, masks=False, alpha=half_alpha())
+    save(folder / "images/04.png", np.zeros((18, 24, 3), dtype=np.uint8))
+    with pytest.raises(InputError, match="04.png"):
+        manager(folder)
+
+
+GREY = np.arange(18 * 24, dtype=np.uint16).reshape(18, 24) * 150
+
+
+@pytest.mark.parametrize(
+    ("name", "picture", "expected"),
+    [
+        ("grey16.png", Image.fromarray(GREY), np.repeat(np.round(GREY / 257)[..., None], 3, axis=-1)),
+        ("grey.png", Image.fromarray((GREY // 257).astype(np.uint8)), np.repeat(GREY[..., None] // 257, 3, axis=-1)),
+        ("bits.png", Image.fromarray(GREY > 30000), np.repeat((GREY > 30000)[..., None] * 255, 3, axis=-1)),
+        (
+            "palette.png",
+            Image.fromarray((GREY % 7 == 0).astype(np.uint8)).convert("P"),
+            np.repeat((GREY % 7 == 0)[..., None] * 1, 3, axis=-1),
+        ),
+    ],
+)
+def test_every_kind_of_picture_becomes_8_bit_rgb(tmp_path: Path, name: str, picture, expected: np.ndarray) -> None:
+    folder = capture(tmp_path, masks=False)
+    picture.save(tmp_path / name)
+    (folder / "images/00.png").write_bytes((tmp_path / name).read_bytes())
+    found = manager(folder, test_mode="inference").train_dataset.get_image_uint8(0)
+    assert np.array_equal(found.numpy(), expected)
+
+
+def test_mask_files_of_every_kind_mean_the_same(tmp_path: Path) -> None:
+    is_object = np.zeros((18, 24), dtype=bool)
+    is_object[3:9, 5:20] = True
+    labels = is_object.astype(np.uint8)
+    coloured = Image.fromarray(labels, mode="P")
+    coloured.putpalette([0, 0, 0, 128, 0, 0])
+    cut_out = np.full((18, 24, 4), 200, dtype=np.uint8)
+    cut_out[..., 3] = labels * 255
+    kinds = {
+        "white": Image.fromarray(labels * 255),
+        "bits": Image.fromarray(is_object),
+        "labels": Image.fromarray(labels),
+        "instances": Image.fromarray(labels * 3),
+        "rgb": Image.fromarray(labels * 255).convert("RGB"),
+        "16 bit": Image.fromarray(labels.astype(np.uint16) * 65535),
+        "palette": coloured,
+        "cut-out": Image.fromarray(cut_out),
+        "opaque RGBA": Image.fromarray(labels * 255).convert("RGBA"),
+    }
+    for kind, picture in kinds.items():
+        picture.save(tmp_path / "mask.png")
+        assert np.array_equal(coverage(open_picture(tmp_path / "mask.png")), is_object * 255), kind
+
+
+def test_scaled_photographs_have_the_size_of_their_scaled_cameras(tmp_path: Path) -> None:
+    data = manager(capture(tmp_path), test_mode="inference", camera_res_scale_factor=0.29).train_dataset
+    assert data[0]["image"].shape[:2] == data[0]["fg_mask"].shape[:2] == (5, 6) == data.size_of(0)[::-1]
+
+
+def test_a_photograph_of_another_size_than_its_camera_is_refused(tmp_path: Path) -> None:
+    folder = capture(tmp_path)
+    save(folder / "images/03.png", np.zeros((36, 48, 3), dtype=np.uint8))
+    data = manager(folder, test_mode="inference").train_dataset
+    with pytest.raises(InputError, match="03.png is 48x36 pixels but its camera says 24x18"):
+        data[3]
+
+
+def test_a_damaged_photograph_is_named(tmp_path: Path) -> None:
+    folder = capture(tmp_path)
+    path = folder / "images/03.png"
+    path.write_bytes(path.read_bytes()[:200] + b"\0" * 40)
+    with pytest.raises(InputError, match="03.png"):
+        manager(folder)
+    with pytest.raises(InputError, match="03.png cannot be read"):
+        manager(folder, test_mode="inference").train_dataset[3]
+
+
+@pytest.mark.parametrize("masks", [True, False])
+def test_train_and_eval_batches_show_the_pixels_their_rays_go_through(tmp_path: Path, masks: bool) -> None:
+    data = manager(capture(tmp_path, masks), train_num_rays_per_batch=200, eval_num_rays_per_batch=100)
+    assert data.has_masks == masks
+    for (rays, batch), dataset, count in (
+        (data.next_train(0), data.train_dataset, 200),
+        (data.next_eval(0), data.eval_dataset, 100),
+    ):
+        assert set(batch) == {"image", "indices", "pixel_weight"} | ({"fg_mask"} if masks else set())
+        assert rays.camera_indices is not None
+        view, row, col = batch["indices"].unbind(-1)
+        items = [dataset[index] for index in range(len(dataset))]
+        for key in ("image", "fg_mask") if masks else ("image",):
+            torch.testing.assert_close(batch[key], torch.stack([item[key] for item in items])[view, row, col])
+        assert batch["pixel_weight"].shape == (count, 1)
+        assert torch.equal(rays.camera_indices[:, 0], view)
+        torch.testing.assert_close(rays.origins, dataset.cameras.camera_to_worlds[view, :, 3])
+
+
+def test_the_ray_count_can_change_between_steps(tmp_path: Path) -> None:
+    data = manager(capture(tmp_path), train_num_rays_per_batch=64)
+    assert data.train_pixel_sampler is not None
+    data.train_pixel_sampler.num_rays_per_batch = 16
+    assert len(data.next_train(0)[0]) == 16 == data.get_train_rays_per_batch()
+    data.train_pixel_sampler.set_num_rays_per_batch(48)
+    assert len(data.next_train(1)[0]) == 48
+
+
+def test_inference_reads_no_photographs(tmp_path: Path) -> None:
+    folder = capture(tmp_path)
+    for path in (*folder.glob("images/*"), *folder.glob("masks/*")):
+        path.unlink()
+    data = manager(folder, test_mode="inference")
+    assert len(data.train_dataset) == 9 and len(data.eval_dataset) == 1
+    assert data.views_parser(masks=False).masks is None
+    with pytest.raises(InputError, match="does not exist"):
+        data.views_parser(masks=True)
+
+
+def test_views_hold_the_training_cameras_and_masks(tmp_path: Path) -> None:
+    folder = capture(tmp_path)
+    loaded, at_inference = manager(folder).views_parser(True), manager(folder, "inference").views_parser(True)
+    cameras = manager(folder, "inference").train_dataset.cameras
+    assert torch.equal(loaded.world_from_camera, cameras.camera_to_worlds)
+    assert loaded.fx.tolist() == [30.0] * 9 and loaded.height.tolist() == [18.0] * 9
+    assert loaded.masks is not None and at_inference.masks is not None
+    for a, b in zip(loaded.masks, at_inference.masks, strict=True):
+        assert torch.equal(a, b) and a.sum() == 5 * 8
+
+
+def test_a_capture_without_evaluation_photographs_trains(tmp_path: Path) -> None:
+    parser = NerfstudioDataParserConfig(train_split_fraction=1.0)
+    data = manager(capture(tmp_path), dataparser=parser)
+    assert not data.eval_dataset
+    assert len(data.next_train(0)[0]) == 1024
+    for ask in (data.next_eval, data.next_eval_image, lambda step: data.fixed_indices_eval_dataloader):
+        with pytest.raises(InputError, match="set apart for evaluation"):
+            ask(0)
+
+
+def test_whole_evaluation_photographs_come_as_nerfstudios_pipeline_wants_them(tmp_path: Path) -> None:
+    data = manager(capture(tmp_path), dataparser=NerfstudioDataParserConfig(train_split_fraction=0.7))
+    camera, batch = data.next_eval_image(0)
+    assert camera.shape == (1,) and batch["image"].shape == (18, 24, 3) and batch["fg_mask"].shape == (18, 24, 1)
+    assert [batch["image_idx"] for _, batch in data.fixed_indices_eval_dataloader] == [0, 1, 2]
+    assert len(data.fixed_indices_eval_dataloader) == 3
+
+
+def test_masks_without_an_object_are_refused(tmp_path: Path) -> None:
+    folder = capture(tmp_path)
+    for path in folder.glob("masks/*"):
+        save(path, np.zeros((18, 24), dtype=np.uint8))
+    with pytest.raises(InputError, match="mask"):
+        manager(folder)
+
+
+@pytest.mark.parametrize("names_file", [True, False])
+def test_absent_points_neither_prompt_nor_fail(tmp_path: Path, names_file: bool) -> None:
+    extra: dict = {"ply_file_path": "sparse_pc.ply"} if names_file else {}
+    folder = capture(tmp_path, **extra)
+    # nerfstudio asks on the terminal whether to convert a COLMAP model that it finds here.
+    (folder / "colmap/sparse/0").mkdir(parents=True)
+    data = manager(folder, test_mode="inference")
+    assert data.points_parser() is None
+
+
+def test_present_points_follow_the_cameras_into_the_parser_frame(tmp_path: Path) -> None:
+    import trimesh
+
+    folder = capture(tmp_path, ply_file_path="sparse_pc.ply")
+    poses = [frame["transform_matrix"] for frame in json.loads((folder / "transforms.json").read_text())["frames"]]
+    centres = np.array(poses)[:, :3, 3]
+    trimesh.PointCloud(centres).export(folder / "sparse_pc.ply")
+    data = manager(folder, test_mode="inference")
+    points = data.points_parser()
+    assert points is not None
+    # The training views are all but one of the ten, in order.
+    to_camera = torch.cdist(data.train_dataset.cameras.camera_to_worlds[:, :, 3], points)
+    assert to_camera.min(dim=1).values.max() < 1e-5
+
+
+class RememberingSampler(UniformPixelSampler):
+    """Keeps the last errors it was told."""
+
+    errors = torch.zeros(0)
+
+    def observe(self, batch, error_per_ray) -> None:
+        self.errors = error_per_ray
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return {"errors": self.errors}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        self.errors = state["errors"]
+
+
+def test_the_sampler_hears_errors_and_its_memory_lives_in_the_checkpoint(tmp_path: Path) -> None:
+    from neus_ns.pixels.uniform import UniformPixelSamplerConfig
+
+    folder = capture(tmp_path / "capture")
+    config = UniformPixelSamplerConfig(_target=RememberingSampler)
+    first = manager(folder, pixel_sampler=config, train_num_rays_per_batch=4)
+    with pytest.raises(RuntimeError):
+        first.observe(torch.ones(4))
+    first.next_train(0)
+    first.observe(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    torch.save(first.state_dict(), tmp_path / "state.ckpt")
+    state = torch.load(tmp_path / "state.ckpt", weights_only=True)
+    second = manager(folder, pixel_sampler=config)
+    second.load_state_dict(state)
+    assert second.train_pixel_sampler is not None
+    assert second.train_pixel_sampler.state_dict()["errors"].tolist() == [1.0, 2.0, 3.0, 4.0]
+    manager(folder, "inference", pixel_sampler=config).load_state_dict(state)
+
+
+def test_help_shows_only_options_that_do_something(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        tyro.cli(SurfaceDataManagerConfig, args=["--help"], default=SurfaceDataManagerConfig())
+    text = capsys.readouterr().out
+    for shown in ("train-num-rays-per-batch", "images-on-gpu", "outside-share", "camera-res-scale-factor"):
+        assert shown in text
+    for hidden in ("collate", "patch-size", "images-to-sample", "rejection", "masks-on-gpu", "fisheye", "ignore-mask"):
+        assert hidden not in text
