@@ -1,0 +1,277 @@
+"""nerfstudio's Trainer with a seat belt: a clock for every schedule, checkpoints that survive, and an end to NaN.
+
+The training loop stays nerfstudio's. This class hooks in at four places: a callback before and one after each step, the
+losses on their way to the backward pass, and the two methods that read and write checkpoints.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, Protocol, cast, runtime_checkable
+
+from nerfstudio.configs.base_config import MachineConfig, ViewerConfig
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
+from nerfstudio.engine.trainer import Trainer, TrainerConfig
+from nerfstudio.utils import writer
+from nerfstudio.utils.decorators import check_main_thread
+from nerfstudio.utils.rich_utils import CONSOLE
+
+from neus_ns.errors import InputError
+from neus_ns.training.checkpoints import (
+    checkpoint_folder,
+    checkpoint_path,
+    delete_other_checkpoints,
+    newest_whole_checkpoint,
+    read_checkpoint,
+    write_checkpoint,
+)
+from neus_ns.training.clock import TrainingClock
+from neus_ns.training.device import default_machine, default_viewer
+from neus_ns.training.guard import DivergedError, LossGuard, check_parameters
+from neus_ns.training.learning_rate import ProgressLR
+from neus_ns.training.random_state import random_state, restore_random_state
+
+# nerfstudio's loop counts iterations; a run that ends by the clock gives it a count no run reaches.
+ENDLESS = 10**12
+# Looking at a loss makes the host wait for a CUDA device, and costs nothing on a CPU.
+STEPS_PER_LOSS_CHECK = {"cpu": 1, "cuda": 16, "mps": 16}
+
+
+class FollowsProgress(Protocol):
+    """What every pipeline of this trainer offers besides nerfstudio's own methods."""
+
+    def set_progress(self, progress: float) -> None:
+        """Bring every schedule of the model to this share of the run."""
+        ...
+
+
+@runtime_checkable
+class KeepsSamplerState(Protocol):
+    """A pipeline whose pixel sampler has a state of its own to keep in the checkpoint."""
+
+    def sampler_state(self) -> dict: ...
+
+    def load_sampler_state(self, state: dict) -> None: ...
+
+
+@dataclass
+class SurfaceTrainerConfig(TrainerConfig):
+    """Configuration of a training run that follows a clock."""
+
+    _target: type = field(default_factory=lambda: SurfaceTrainer)
+    """target class to instantiate"""
+    max_num_iterations: int = 20_000
+    """Train for this many iterations in all, those of a resumed run included; every schedule follows the share done.
+    Does not count when --max-minutes is given."""
+    max_minutes: float | None = None
+    """Train for this many minutes instead of max_num_iterations; every schedule follows the clock. Counted from the
+    first step; pauses in the viewer and the set-up are not counted, a resumed run continues its count."""
+    minutes_per_save: float = 2.0
+    """Minutes of training between checkpoints, so that a kill costs no more than these, however long a step takes."""
+    steps_per_save: int = 10_000
+    """Number of steps between checkpoints, besides those of minutes_per_save."""
+    machine: MachineConfig = field(default_factory=default_machine)
+    """Machine configuration"""
+    viewer: ViewerConfig = field(default_factory=default_viewer)
+    """Viewer configuration"""
+
+    def check(self) -> None:
+        """Raise InputError for limits that no run can keep."""
+        if self.max_minutes is not None and self.max_minutes <= 0:
+            raise InputError(f"--max-minutes is {self.max_minutes}: give a number above zero.")
+        if self.max_minutes is not None and self.machine.num_devices * self.machine.num_machines > 1:
+            # Every process would stop by its own clock, at a step of its own, and wait for the others for ever.
+            raise InputError("--max-minutes works with one device only: give --max-num-iterations for several.")
+        if self.max_num_iterations < 1:
+            raise InputError(f"--max-num-iterations is {self.max_num_iterations}: give at least 1.")
+
+
+class SurfaceTrainer(Trainer):
+    """Trains a pipeline that has `set_progress(progress)`; see the module's first lines."""
+
+    config: SurfaceTrainerConfig
+
+    def __init__(self, config: SurfaceTrainerConfig, local_rank: int = 0, world_size: int = 1) -> None:
+        by_minutes = config.max_minutes is not None
+        # Before the parent's turn, because the parent sets training_state, and that pauses the clock.
+        self.clock = TrainingClock(None if by_minutes else config.max_num_iterations, config.max_minutes)
+        super().__init__(config, local_rank, world_size)
+        self._guard = LossGuard(STEPS_PER_LOSS_CHECK[config.machine.device_type])
+        self._last_step = -1
+        self._last_checkpoint: Path | None = None
+        self._seconds_at_save = 0.0
+        self._random_to_restore: dict | None = None
+
+    @property
+    def training_state(self) -> Literal["training", "paused", "completed"]:
+        """What the viewer shows, and sets from its own thread; the clock runs only while training."""
+        return self._training_state
+
+    @training_state.setter
+    def training_state(self, state: Literal["training", "paused", "completed"]) -> None:
+        self._training_state: Literal["training", "paused", "completed"] = state
+        if state == "training":
+            self.clock.resume()
+        else:
+            self.clock.pause()
+
+    def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
+        """Set up as nerfstudio does, then put our hooks around each step."""
+        with self._failing_in_a_sentence():
+            self.config.check()
+            super().setup(test_mode)
+            self.pipeline.get_train_loss_dict = self._guard.watching(self.pipeline.get_train_loss_dict)
+            at = TrainingCallbackLocation
+            self.callbacks.insert(0, TrainingCallback([at.BEFORE_TRAIN_ITERATION], self._before_step))
+            self.callbacks.append(TrainingCallback([at.AFTER_TRAIN_ITERATION], self._after_step))
+
+    def train(self) -> None:
+        """Train until the clock says so; a resumed run trains what is left, not everything again."""
+        with self._failing_in_a_sentence():
+            if self.clock.finished(self._start_step):
+                CONSOLE.print(f"This run was already finished at step {self._last_step}; nothing is left to train.")
+                steps_left = 0
+            elif self.clock.max_iterations is None:
+                steps_left = ENDLESS
+            else:
+                steps_left = self.clock.max_iterations - self._start_step
+            configured = self.config
+            # nerfstudio's loop reads its length from here, and would add the whole count to the step it resumes from.
+            self.config = replace(configured, max_num_iterations=steps_left)
+            try:
+                super().train()
+            finally:
+                self.config = configured
+
+    def _before_step(self, step: int) -> None:
+        """Everything that must hold when a step begins: random state, clock, a save that is due, all schedules."""
+        if self._random_to_restore is not None:
+            # Set-up and the viewer draw random numbers too, so this waits for the last moment.
+            restore_random_state(self._random_to_restore)
+            self._random_to_restore = None
+        self.clock.start()
+        # Here and not after the previous step: evaluation, which draws random numbers, has come and gone.
+        if self.clock.seconds - self._seconds_at_save >= 60.0 * self.config.minutes_per_save:
+            self.save_checkpoint(self._last_step)
+        self._set_progress(self.clock.progress(step))
+
+    def _after_step(self, step: int) -> None:
+        self._last_step = step
+        if self.clock.finished(step + 1):
+            self.stop_training = True
+
+    def _set_progress(self, progress: float) -> None:
+        """Bring every schedule, in the pipeline and in the optimizers, to this share of the run."""
+        cast(FollowsProgress, self.pipeline).set_progress(progress)
+        for scheduler in self.optimizers.schedulers.values():
+            if isinstance(scheduler, ProgressLR):
+                scheduler.set_progress(progress)
+        if self.clock.max_iterations is None and progress > 0.0 and self._last_step > 0:
+            # The console derives "% done" and the time left from this count, which only the clock knows here.
+            writer.GLOBAL_BUFFER["max_iter"] = max(int(self._last_step / progress), 1)
+
+    def _after_train(self) -> None:
+        """Finish at the last step that was executed, with every schedule where the run really ended."""
+        self.step = max(self._last_step, 0)
+        self._set_progress(self.clock.progress(self._last_step + 1))
+        super()._after_train()
+
+    @check_main_thread
+    def save_checkpoint(self, step: int) -> None:
+        """Save everything a resumed run needs, labelled with the last executed step, if it is all finite."""
+        del step  # nerfstudio passes the step it is about to do when a run is stopped early.
+        if self._last_step < 0:
+            return
+        self._guard.check()
+        check_parameters(self.pipeline.named_parameters(), self._last_step)
+        state = {
+            "step": self._last_step,
+            "pipeline": self.pipeline.state_dict(),
+            "optimizers": {name: each.state_dict() for name, each in self.optimizers.optimizers.items()},
+            "schedulers": {name: each.state_dict() for name, each in self.optimizers.schedulers.items()},
+            "scalers": self.grad_scaler.state_dict(),
+            "clock": self.clock.state_dict(),
+            "random": self._random_to_restore or random_state(),
+        }
+        if isinstance(self.pipeline, KeepsSamplerState):
+            state["sampler"] = self.pipeline.sampler_state()
+        self._last_checkpoint = write_checkpoint(state, self.checkpoint_dir, self._last_step)
+        self._seconds_at_save = self.clock.seconds
+        if self.config.save_only_latest_checkpoint:
+            delete_other_checkpoints(self._last_checkpoint)
+
+    def _load_checkpoint(self) -> None:
+        """Resume from --load-dir or --load-checkpoint, if one of them is given."""
+        config = self.config
+        if config.load_dir is not None:
+            folder = checkpoint_folder(config.load_dir, config.relative_model_dir)
+            path, state = self._read_from_folder(folder)
+        elif config.load_checkpoint is not None:
+            path, state = config.load_checkpoint, read_checkpoint(config.load_checkpoint)
+        else:
+            return
+        try:
+            self._restore(state)
+        except InputError:
+            raise
+        except (RuntimeError, ValueError, KeyError) as error:
+            reason = str(error).strip().splitlines()[-1].strip()
+            raise InputError(
+                f"The checkpoint {path} does not fit these settings ({reason}): resume with those it was trained with."
+            ) from error
+        self._last_checkpoint = path
+        self._set_progress(self.clock.progress(self._start_step))
+        CONSOLE.print(f"Resuming after step {self._last_step} from {path}.", soft_wrap=True)
+
+    def _read_from_folder(self, folder: Path) -> tuple[Path, dict]:
+        """The checkpoint of --load-step, or the newest whole one."""
+        if self.config.load_step is not None:
+            path = checkpoint_path(folder, self.config.load_step)
+            return path, read_checkpoint(path)
+        path, state, damaged = newest_whole_checkpoint(folder)
+        if damaged:
+            names = ", ".join(each.name for each in damaged)
+            CONSOLE.print(f"Damaged in {folder}: {names}; resuming from {path.name} instead.", soft_wrap=True)
+        return path, state
+
+    def _restore(self, state: dict) -> None:
+        """Put a checkpoint's state back into every part of the run."""
+        self._last_step = state["step"]
+        self._start_step = self._last_step + 1
+        self.pipeline.load_pipeline(state["pipeline"], self._last_step)
+        self.optimizers.load_optimizers(state["optimizers"])
+        if self.config.load_scheduler:
+            self.optimizers.load_schedulers(state["schedulers"])
+        self.grad_scaler.load_state_dict(state["scalers"])
+        self.clock.load_state_dict(state["clock"])
+        self._seconds_at_save = self.clock.seconds
+        if "sampler" in state and isinstance(self.pipeline, KeepsSamplerState):
+            self.pipeline.load_sampler_state(state["sampler"])
+        if self.world_size == 1:
+            # With several processes each must draw its own numbers, and the checkpoint knows only the first one's.
+            self._random_to_restore = state["random"]
+
+    @contextmanager
+    def _failing_in_a_sentence(self) -> Iterator[None]:
+        """End the program with one sentence and exit code 1 for what the user can mend; anything else is a bug."""
+        try:
+            yield
+        except InputError as error:
+            sentence, cause = str(error), error
+        except DivergedError as error:
+            sentence, cause = self._divergence_sentence(error), error
+        else:
+            return
+        CONSOLE.print(sentence, style="bold red", markup=False, highlight=False, soft_wrap=True)
+        self.shutdown()
+        raise SystemExit(1) from cause
+
+    def _divergence_sentence(self, error: DivergedError) -> str:
+        kept = "no checkpoint had been saved yet"
+        if self._last_checkpoint is not None:
+            kept = f"the last good checkpoint is {self._last_checkpoint}"
+        return (
+            f"Training stopped at step {error.step} because {' and '.join(error.culprits)} became NaN or infinite; "
+            f"{kept}, and a lower learning rate (--optimizers.*.optimizer.lr) is the first thing to try."
+        )

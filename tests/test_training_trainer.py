@@ -1,0 +1,219 @@
+"""Laws of the trainer, through nerfstudio's real loop: resuming is no pause, the clock ends a run, NaN never wins."""
+
+import dataclasses
+
+import pytest
+import torch
+import tyro
+import yaml
+from nerfstudio.utils import writer
+
+from neus_ns.errors import InputError
+from neus_ns.training.checkpoints import checkpoints_in
+from neus_ns.training.schedules import warmup_cosine
+from neus_ns.training.trainer import SurfaceTrainerConfig
+from tests.training_fake import FakePipeline, fake_config, set_up, trained
+
+
+def checkpoint_steps(trainer) -> list[int]:
+    return [int(path.name[5:-5]) for path in checkpoints_in(trainer.checkpoint_dir)]
+
+
+def rate(trainer) -> float:
+    return trainer.optimizers.optimizers["fields"].param_groups[0]["lr"]
+
+
+def test_a_resumed_run_is_the_run_without_a_pause(tmp_path):
+    whole = trained(fake_config(tmp_path / "a", steps_per_save=5, save_only_latest_checkpoint=False))
+    assert checkpoint_steps(whole) == [5, 10, 11]
+    resumed_config = fake_config(tmp_path / "b", load_dir=whole.base_dir, load_step=5)
+    resumed = trained(resumed_config, seed=99)
+    assert resumed.pipeline.losses == whole.pipeline.losses[6:]
+    assert torch.equal(resumed.pipeline.weights, whole.pipeline.weights)
+    assert checkpoint_steps(resumed) == [11]
+
+
+def test_a_killed_run_loses_at_most_what_came_after_the_last_save(tmp_path, monkeypatch):
+    whole = trained(fake_config(tmp_path / "a"))
+    config = fake_config(tmp_path / "b", minutes_per_save=0.0)
+    killed = set_up(config)
+    inner = killed.pipeline.get_train_loss_dict
+
+    def killed_at_step_8(step):
+        if step == 8:
+            raise KeyboardInterrupt
+        return inner(step=step)
+
+    killed.pipeline.get_train_loss_dict = killed_at_step_8
+    with pytest.raises(KeyboardInterrupt):
+        killed.train()
+    assert checkpoint_steps(killed) == [7]
+    resumed = trained(fake_config(tmp_path / "c", load_dir=killed.checkpoint_dir), seed=99)
+    assert resumed.pipeline.losses == whole.pipeline.losses[8:]
+
+
+def test_the_checkpoint_holds_tensors_and_plain_values_only(tmp_path):
+    trainer = trained(fake_config(tmp_path))
+    path = checkpoints_in(trainer.checkpoint_dir)[-1]
+    state = torch.load(path, weights_only=True)
+    assert {"step", "pipeline", "optimizers", "schedulers", "scalers"} <= set(state)
+    assert state["step"] == 11 and float(state["pipeline"]["progress"]) == 1.0
+    assert torch.equal(state["sampler"]["momentum"], trainer.pipeline.momentum)
+    assert state["clock"]["seconds"] > 0.0
+
+
+def test_resuming_a_finished_run_ends_at_once(tmp_path, capsys):
+    first = trained(fake_config(tmp_path / "a"))
+    again = trained(fake_config(tmp_path / "b", load_dir=first.base_dir))
+    assert again.pipeline.losses == [] and checkpoint_steps(again) == [11]
+    assert torch.equal(again.pipeline.weights, first.pipeline.weights)
+    assert "already finished at step 11" in capsys.readouterr().out
+
+
+def test_a_longer_limit_trains_only_the_difference(tmp_path):
+    first = trained(fake_config(tmp_path / "a"))
+    longer = trained(fake_config(tmp_path / "b", load_dir=first.base_dir, max_num_iterations=20))
+    assert len(longer.pipeline.losses) == 8 and checkpoint_steps(longer) == [19]
+
+
+def test_progress_and_rates_follow_the_share_of_iterations(tmp_path):
+    trainer = set_up(fake_config(tmp_path, max_num_iterations=10))
+    rates = []
+    inner = trainer.pipeline.get_train_loss_dict
+
+    def noting_the_rate(step):
+        rates.append(rate(trainer))
+        return inner(step=step)
+
+    trainer.pipeline.get_train_loss_dict = noting_the_rate
+    trainer.train()
+    assert trainer.pipeline.progress_seen == pytest.approx([step / 10 for step in range(11)])
+    assert rates == pytest.approx([0.05 * warmup_cosine(step / 10, 0.2, 0.05) for step in range(10)])
+    assert rate(trainer) == pytest.approx(0.05 * 0.05)
+
+
+def test_a_run_by_minutes_ends_by_itself_with_every_schedule_at_its_end(tmp_path):
+    trainer = trained(fake_config(tmp_path, max_num_iterations=3, max_minutes=0.01))
+    seen = trainer.pipeline.progress_seen
+    assert len(trainer.pipeline.losses) > 3
+    assert seen[0] < 0.1 and seen == sorted(seen) and seen[-1] == 1.0
+    assert rate(trainer) == pytest.approx(0.05 * 0.05)
+    assert trainer.clock.seconds >= 0.6
+    # The label is the last step that was executed.
+    assert checkpoint_steps(trainer) == [len(trainer.pipeline.losses) - 1]
+
+
+def test_minutes_already_trained_count_in_a_resumed_run(tmp_path):
+    first = trained(fake_config(tmp_path / "a", max_minutes=0.005))
+    again = trained(fake_config(tmp_path / "b", max_minutes=0.005, load_dir=first.base_dir))
+    assert again.pipeline.losses == []
+
+
+def test_a_pause_in_the_viewer_stops_the_clock(tmp_path):
+    trainer = set_up(fake_config(tmp_path))
+    trainer.clock.start()
+    trainer.training_state = "paused"
+    paused_at = trainer.clock.seconds
+    assert trainer.clock.seconds == paused_at
+    trainer.training_state = "training"
+    assert trainer.clock.seconds > paused_at
+
+
+def test_a_bad_loss_ends_in_one_sentence_and_changes_nothing(tmp_path, capsys):
+    trainer = set_up(fake_config(tmp_path, steps_per_save=4, bad_step=6))
+    with pytest.raises(SystemExit) as ended:
+        trainer.train()
+    assert ended.value.code == 1
+    last_line = capsys.readouterr().out.strip().splitlines()[-1]
+    assert "stopped at step 6 because the loss 'prior' became NaN or infinite" in last_line
+    assert "step-000000004.ckpt" in last_line and checkpoint_steps(trainer) == [4]
+    good = trained(fake_config(tmp_path / "good", max_num_iterations=12, minutes_per_save=0.0))
+    assert torch.isfinite(trainer.pipeline.weights).all()
+    assert trainer.pipeline.losses[:6] == good.pipeline.losses[:6]
+
+
+def test_bad_weights_are_never_saved(tmp_path):
+    trainer = set_up(fake_config(tmp_path, minutes_per_save=0.0))
+    inner = trainer.pipeline.get_train_loss_dict
+
+    def breaking_a_weight(step):
+        result = inner(step=step)
+        if step == 5:
+            # A finite loss whose gradient is not.
+            trainer.pipeline.weights.register_hook(lambda gradient: gradient * float("inf"))
+        return result
+
+    trainer.pipeline.get_train_loss_dict = breaking_a_weight
+    with pytest.raises(SystemExit):
+        trainer.train()
+    assert checkpoint_steps(trainer) == [4]
+
+
+@pytest.mark.parametrize(
+    "settings, sentence",
+    [
+        ({"max_minutes": -1.0}, "--max-minutes is -1.0"),
+        ({"max_num_iterations": 0}, "--max-num-iterations is 0"),
+        ({"load_dir": "nowhere"}, "There is no checkpoint in"),
+        ({"load_checkpoint": "nothing.ckpt"}, "nothing.ckpt does not exist"),
+    ],
+)
+def test_bad_settings_end_in_one_sentence(tmp_path, capsys, settings, sentence):
+    settings = {name: tmp_path / value if isinstance(value, str) else value for name, value in settings.items()}
+    with pytest.raises(SystemExit) as ended:
+        set_up(fake_config(tmp_path, **settings))
+    assert ended.value.code == 1 and sentence in capsys.readouterr().out
+
+
+def test_bad_input_found_by_the_pipeline_ends_in_one_sentence(tmp_path, capsys, monkeypatch):
+    def refuse(self):
+        raise InputError("The photograph [a].png is empty: export it again.")
+
+    monkeypatch.setattr(FakePipeline, "get_param_groups", refuse)
+    with pytest.raises(SystemExit):
+        set_up(fake_config(tmp_path))
+    assert "The photograph [a].png is empty: export it again." in capsys.readouterr().out
+
+
+def test_a_checkpoint_of_other_settings_is_refused_in_a_sentence(tmp_path, capsys, monkeypatch):
+    first = trained(fake_config(tmp_path / "a"))
+    config = fake_config(tmp_path / "b", load_dir=first.base_dir)
+    monkeypatch.setattr(
+        FakePipeline,
+        "get_param_groups",
+        lambda self: {"fields": [self.weights, torch.nn.Parameter(self.weights.clone())]},
+    )
+    with pytest.raises(SystemExit):
+        set_up(config)
+    assert "does not fit these settings" in capsys.readouterr().out
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over_with_a_sentence(tmp_path, capsys):
+    first = trained(fake_config(tmp_path / "a", steps_per_save=5, save_only_latest_checkpoint=False))
+    newest = checkpoints_in(first.checkpoint_dir)[-1]
+    newest.write_bytes(newest.read_bytes()[:-100])
+    resumed = trained(fake_config(tmp_path / "b", load_dir=first.base_dir))
+    assert "step-000000011.ckpt; resuming from step-000000010.ckpt" in capsys.readouterr().out
+    assert resumed.pipeline.losses == first.pipeline.losses[11:]
+
+
+def test_options_are_on_the_command_line_and_in_the_saved_config(tmp_path):
+    default = fake_config(tmp_path)
+    config = tyro.cli(
+        type(default),
+        default=default,
+        args=["--max-minutes", "5", "--optimizers.fields.scheduler.warmup", "0.3"],
+    )
+    assert config.max_minutes == 5.0 and config.optimizers["fields"]["scheduler"].warmup == 0.3
+    assert dataclasses.asdict(yaml.load(yaml.dump(config), Loader=yaml.Loader)) == dataclasses.asdict(config)
+
+
+def test_the_defaults_suit_the_machine_and_keep_the_viewer_private():
+    config = SurfaceTrainerConfig()
+    assert config.machine.device_type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert config.viewer.websocket_host == "127.0.0.1"
+
+
+def test_the_console_estimates_the_last_step_of_a_run_by_minutes(tmp_path):
+    trainer = trained(fake_config(tmp_path, max_minutes=0.002))
+    assert writer.GLOBAL_BUFFER["max_iter"] == trainer.step == len(trainer.pipeline.losses) - 1
