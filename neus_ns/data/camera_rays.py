@@ -33,7 +33,7 @@ def pinhole_rays(
     table: Float[Tensor, "views 16"], view: Int64[Tensor, " rays"], xy: Float[Tensor, "rays 2"]
 ) -> PinholeRays:
     """Rays through image points xy = (column, row), where pixel centres lie at halves; differentiable in xy."""
-    rows = table[view]
+    rows = table.index_select(0, view)
     pose = rows[:, :12].view(-1, 3, 4)
     # (u, v) on the plane one unit before an OpenGL camera, whose y points up while image rows run down.
     inverse_focal = rows[:, 14:16]

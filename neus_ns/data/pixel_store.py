@@ -34,6 +34,9 @@ class PixelStore:
 
     `candidates` lists the pixels on or near the object; `lit` lists the pixels that saw light at all, for fisheye
     lenses whose image circle does not fill the frame. None stands for every pixel: the common case costs no memory.
+
+    Lookups are index_select, and a view is found by `view_at_block`, because torch spreads its other indexing and its
+    binary search over threads even for a thousand pixels: on a busy machine waking them takes 50 times the work itself.
     """
 
     rgb: UInt8[Tensor, "pixels 3"]
@@ -43,6 +46,10 @@ class PixelStore:
     height: Int64[Tensor, " views"]
     candidates: Integer[Tensor, " candidates"] | None
     lit: Integer[Tensor, " lit"] | None
+    # The view of the first pixel of every run of `block` pixels. A block is no longer than the smallest photograph, so
+    # its pixels belong to that view or to the next one.
+    view_at_block: Int64[Tensor, " blocks"]
+    block: int
 
     @property
     def num_pixels(self) -> int:
@@ -68,25 +75,27 @@ class PixelStore:
     def _draw(self, pool: Integer[Tensor, " pool"] | None, num: int) -> Int64[Tensor, " num"]:
         size = self.num_pixels if pool is None else pool.shape[0]
         pick = torch.randint(size, (num,), device=self.device)
-        return pick if pool is None else pool[pick].long()
+        return pick if pool is None else pool.index_select(0, pick).long()
 
     def locate(self, flat: Int64[Tensor, " rays"]) -> Int64[Tensor, "rays 3"]:
         """The (view, row, col) of flat indices."""
-        view = torch.searchsorted(self.offset, flat, right=True) - 1
-        within = flat - self.offset[view]
-        width = self.width[view]
+        view = self.view_at_block.index_select(0, torch.div(flat, self.block, rounding_mode="floor"))
+        size = self.width.index_select(0, view) * self.height.index_select(0, view)
+        view = view + (flat - self.offset.index_select(0, view) >= size)
+        within = flat - self.offset.index_select(0, view)
+        width = self.width.index_select(0, view)
         row = torch.div(within, width, rounding_mode="floor")
         return torch.stack((view, row, within - row * width), dim=-1)
 
     def flatten(self, indices: Int64[Tensor, "rays 3"]) -> Int64[Tensor, " rays"]:
         """The flat index of (view, row, col); the inverse of `locate`."""
         view, row, col = indices.unbind(-1)
-        return self.offset[view] + row * self.width[view] + col
+        return self.offset.index_select(0, view) + row * self.width.index_select(0, view) + col
 
     def gather(self, flat: Int64[Tensor, " rays"]) -> tuple[Float[Tensor, "rays 3"], Float[Tensor, "rays 1"] | None]:
         """Colours and foreground coverage in 0..1."""
-        rgb = self.rgb[flat].float() / 255.0
-        return rgb, None if self.fg is None else self.fg[flat, None].float() / 255.0
+        rgb = self.rgb.index_select(0, flat).float() / 255.0
+        return rgb, None if self.fg is None else self.fg.index_select(0, flat)[:, None].float() / 255.0
 
     def foreground_masks(self) -> "list[Bool[Tensor, '_h _w']] | None":
         """One mask a view, on the CPU, or None without masks."""
@@ -143,6 +152,8 @@ def build_store(
         list(pool.map(fill, range(len(sizes))))
     candidates, lit = _regions(sizes, offset, fg, crop_radius)
     width, height = torch.tensor(sizes, dtype=torch.int64).view(-1, 2).unbind(-1)
+    block = int(counts.min())
+    view_at_block = np.searchsorted(offset, np.arange(0, total, block), side="right") - 1
     return PixelStore(
         rgb=rgb.to(device),
         fg=None if fg is None else fg.to(device),
@@ -151,6 +162,8 @@ def build_store(
         height=height.to(device),
         candidates=None if candidates is None else candidates.to(device),
         lit=None if lit is None else lit.to(device),
+        view_at_block=torch.from_numpy(view_at_block.astype(np.int64)).to(device),
+        block=block,
     )
 
 
