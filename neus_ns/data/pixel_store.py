@@ -36,7 +36,7 @@ class PixelStore:
     lenses whose image circle does not fill the frame. None stands for every pixel: the common case costs no memory.
 
     Lookups are index_select, and a view is found by `view_at_block`, because torch spreads its other indexing and its
-    binary search over threads even for a thousand pixels: on a busy machine waking them takes 50 times the work itself.
+    binary search over threads even for a thousand pixels: on a busy machine waking them takes far longer than the work.
     """
 
     rgb: UInt8[Tensor, "pixels 3"]
