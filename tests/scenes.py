@@ -1,0 +1,42 @@
+"""Tiny captures with a known answer, for tests of everything that needs photographs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neus_ns.data.synthetic.capture import CaptureOptions, write_views
+from neus_ns.data.synthetic.shapes import Shape, Vec3, sphere
+from neus_ns.data.synthetic.texture import fractal_noise
+
+
+@dataclass(frozen=True)
+class Ball:
+    """What is to be found: a ball, in world units."""
+
+    centre: Vec3
+    radius: float
+
+
+def ball_shape(ball: Ball) -> Shape:
+    """A ball with a texture of its own size, ready to be photographed."""
+
+    def sdf_local(points: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
+        return sphere(points, (0.0, 0.0, 0.0), ball.radius)
+
+    def albedo_local(points: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+        channels = [fractal_noise(points / ball.radius + 11.0 * k, 0.8, 3) for k in range(3)]
+        return (2.5 * (torch.stack(channels, dim=1) - 0.5) + 0.5).clamp(0.02, 0.95)
+
+    # The room around the ball is what a photographer leaves; it is also where the bounding ball ends.
+    return Shape(ball.centre, 1.25 * ball.radius, sdf_local, albedo_local)
+
+
+def tiny_capture(folder: Path, size: int = 32, views: int = 8, masks: bool = True) -> Ball:
+    """Write a capture of one textured ball, away from the origin and not of unit size; returns the ball."""
+    ball = Ball((3.0, -2.0, 1.0), 0.5)
+    options = CaptureOptions(views=views, test_views=2, size=size, masks=masks)
+    write_views(folder, ball_shape(ball), options)
+    return ball
