@@ -33,8 +33,8 @@ Progress = Callable[[str, int, int], None]
 _RECIPE = 1
 _MARKER = ".neus_ns_capture"
 _OWN_FILES = re.compile(
-    r"(images|masks)/(train|test)_\d{3,}\.png|transforms\.json|sparse_pc\.ply|gt_mesh\.ply|gt_points\.npz|meta\.json(\.partial)?"
-    r"|\.neus_ns_capture"
+    r"(images|masks)/(train|test)_\d{3,}\.png|transforms\.json|sparse_pc\.ply|gt_mesh\.ply|gt_points\.npz"
+    r"|meta\.json(\.partial)?|\.neus_ns_capture"
 )
 _SPARSE_POINTS = 4000
 _TRUTH_DRAWS = 60_000
