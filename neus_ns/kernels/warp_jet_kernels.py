@@ -33,10 +33,10 @@ def place(position: wp.vec3, resolution: int, dense: int):
     Plain numbers all of them: a vector of eight rows measured a quarter slower, since it went through memory.
     """
     scaled = position * float(resolution)
-    # Points outside the box belong to the outermost cell, whose values they extrapolate.
-    cx = wp.clamp(int(wp.floor(scaled[0])), 0, resolution - 1)
-    cy = wp.clamp(int(wp.floor(scaled[1])), 0, resolution - 1)
-    cz = wp.clamp(int(wp.floor(scaled[2])), 0, resolution - 1)
+    # Points outside the box belong to the outermost cell, whose values they extrapolate; inside, int() is the floor.
+    cx = wp.clamp(int(scaled[0]), 0, resolution - 1)
+    cy = wp.clamp(int(scaled[1]), 0, resolution - 1)
+    cz = wp.clamp(int(scaled[2]), 0, resolution - 1)
     step_y = _PRIME_Y
     step_z = _PRIME_Z
     if dense == 1:
