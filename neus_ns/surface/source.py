@@ -16,7 +16,7 @@ ColourFn = Callable[[Float[Tensor, "points 3"], Float[Tensor, "points 3"]], Floa
 
 @dataclass(frozen=True)
 class Views:
-    """The training photographs as witnesses: where they stood and what they saw as object. OpenGL cameras (-z forward)."""
+    """The training photographs as witnesses: where they stood and what they saw as object; OpenGL cameras."""
 
     world_from_camera: Float[Tensor, "views 3 4"]
     fx: Float[Tensor, " views"]
@@ -32,8 +32,9 @@ class Views:
 class SurfaceSource:
     """A trained surface, ready to be turned into a mesh.
 
-    `may_hold_surface` is a cube of cells over the unit box, indexed [x, y, z]: where it is False there is no surface, so
-    nothing is evaluated there.
+    `may_hold_surface` is a cube of cells over the unit box, indexed [x, y, z]: where it is False there is no surface,
+    so nothing is evaluated there. Both callables are handed float32 points on the device of `may_hold_surface`, with
+    gradients off.
     """
 
     sdf_fn: SdfFn
