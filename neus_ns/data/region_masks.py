@@ -1,0 +1,168 @@
+"""The region of interest from masks: a ball around their visual hull, and a clear word when they leave none."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from neus_ns.data.focus import camera_centres
+from neus_ns.data.hull import (
+    LEAST_WITNESSES,
+    PIXEL_SLACK,
+    Silhouette,
+    cell_centres,
+    sight,
+    silhouettes,
+    witness_grid,
+)
+from neus_ns.data.views import Views
+from neus_ns.errors import InputError
+
+_COARSE, _FINE = 48, 64
+_MARGIN = 1.05
+# A cell has to be in frame of this share of as many views as agree on the best cell. Behind the object the cones of a
+# few neighbours overlap outside everybody else's frame, where nothing would cut. The best cell is the measure, and not
+# the number of views, because each of many close-ups sees but a part.
+_LEAST_SHARE = 0.4
+# A hull that nowhere so many of the views agree on is chance and not an object. And where no more than so many views
+# spoil a place that most others agree on, these are to blame; where more do, the whole set is at odds.
+_FEW_VIEWS = 0.2
+_MOST_VIEWS = 0.5
+# An empty mask is believed unless so much of the others' hull lies in its frame.
+_MISSED_SHARE = 0.9
+# Pixels along the frame that are object in most masks: background and object are probably swapped.
+_INVERTED_SHARE = 0.95
+
+
+def hull_ball(views: Views, focus: Float[Tensor, "3"], mask_names: Sequence[str]) -> tuple[Float[Tensor, "3"], float]:
+    """Centre and radius of a ball around the visual hull, found coarsely around the cameras' focus and then refined."""
+    assert views.masks is not None
+    shows_object = [bool(mask.any()) for mask in views.masks]
+    chosen = [index for index, shows in enumerate(shows_object) if shows]
+    if len(chosen) < 2:
+        raise InputError("Fewer than two masks mark any object; paint the object white in the masks, or remove them.")
+    # Not sparing cells at the frames' edges: where several frames end together they would leave islands.
+    prepared = silhouettes(select_views(views, chosen), beyond_frame_is_object=False)
+    centre, half_side, witnesses = _coarse_witnesses(views, prepared, focus, [mask_names[index] for index in chosen])
+    least = _least_witnesses(witnesses)
+    hull = witnesses >= least
+    for resolution in (_COARSE, _FINE):
+        points = _kept_centres(hull, centre, half_side)
+        cell = 2 * half_side / hull.shape[0]
+        low, high = points.amin(0), points.amax(0)
+        refined_centre, refined_half_side = (low + high) / 2, float((high - low).max()) / 2 + cell
+        refined = witness_grid(prepared, refined_centre, refined_half_side, resolution, PIXEL_SLACK) >= least
+        if not refined.any():
+            # Finer cells can all vanish where poses and masks agree only just; the coarser answer then stands.
+            break
+        centre, half_side, hull = refined_centre, refined_half_side, refined
+    points = _kept_centres(hull, centre, half_side)
+    middle = (points.amin(0) + points.amax(0)) / 2
+    empty = [index for index, shows in enumerate(shows_object) if not shows]
+    if empty:
+        _require_out_of_sight(select_views(views, empty), points, [mask_names[index] for index in empty])
+    return middle, _MARGIN * float((points - middle).norm(dim=-1).max())
+
+
+def select_views(views: Views, chosen: list[int]) -> Views:
+    """The record of some of the views."""
+    return Views(
+        world_from_camera=views.world_from_camera[chosen],
+        fx=views.fx[chosen],
+        fy=views.fy[chosen],
+        cx=views.cx[chosen],
+        cy=views.cy[chosen],
+        width=views.width[chosen],
+        height=views.height[chosen],
+        masks=None if views.masks is None else [views.masks[index] for index in chosen],
+    )
+
+
+def _least_witnesses(witnesses: Int64[Tensor, "r r r"]) -> int:
+    return max(LEAST_WITNESSES, math.ceil(_LEAST_SHARE * int(witnesses.max())))
+
+
+def _kept_centres(hull: Bool[Tensor, "r r r"], centre: Float[Tensor, "3"], half_side: float) -> Float[Tensor, "n 3"]:
+    return cell_centres(centre, half_side, hull.shape[0], hull.flatten().nonzero()[:, 0])
+
+
+def _coarse_witnesses(
+    views: Views, prepared: list[Silhouette], focus: Float[Tensor, "3"], names: list[str]
+) -> tuple[Float[Tensor, "3"], float, Int64[Tensor, "r r r"]]:
+    """A cube around the focus whose hull ends inside it: up to the nearest camera, else the median or the farthest."""
+    distances = (camera_centres(views) - focus).norm(dim=-1)
+    nearest = max(float(distances.min()), 0.1 * float(distances.median()))
+    count = len(prepared)
+    found = None
+    for half_side in sorted({nearest, float(distances.median()), float(distances.max())}):
+        witnesses = witness_grid(prepared, focus, half_side, _COARSE, PIXEL_SLACK)
+        if int(witnesses.max()) < max(LEAST_WITNESSES, _FEW_VIEWS * count):
+            continue
+        found = found or (focus, half_side, witnesses)
+        if _touched_faces(witnesses >= _least_witnesses(witnesses)) == 0:
+            found = focus, half_side, witnesses
+            break
+    if found is None or int(found[2].max()) < _MOST_VIEWS * count:
+        _blame_single_masks(prepared, focus, nearest, names)
+    if found is None:
+        raise InputError(
+            f"The masks ({names[0]} first) disagree with the camera poses and leave no visual hull; check that the "
+            "object is white in the masks and that masks, photographs and poses belong together."
+        )
+    all_around = _touched_faces(found[2] >= LEAST_WITNESSES) == 6
+    if all_around and views.masks is not None and _look_inverted(views.masks):
+        raise InputError(
+            f"The masks seem to mark the background instead of the object ({names[0]} first): they are white all along "
+            "the photographs' edges; invert them."
+        )
+    return found
+
+
+def _touched_faces(hull: Bool[Tensor, "r r r"]) -> int:
+    faces = [hull.select(axis, end) for axis in range(3) for end in (0, -1)]
+    return sum(bool(face.any()) for face in faces)
+
+
+def _look_inverted(masks: "Sequence[Bool[Tensor, '_h _w']]") -> bool:
+    inverted = 0
+    for mask in masks:
+        edge = torch.cat([mask[0], mask[-1], mask[:, 0], mask[:, -1]]).double().mean()
+        inverted += bool(edge > _INVERTED_SHARE) and not bool(mask.all())
+    return inverted > 0.5 * len(masks)
+
+
+def _blame_single_masks(
+    prepared: list[Silhouette], focus: Float[Tensor, "3"], half_side: float, names: list[str]
+) -> None:
+    """Refuse a few masks that cut away a place which most of the others agree on."""
+    index: Int64[Tensor, " cells"] = torch.arange(_COARSE**3, device=focus.device)
+    points = cell_centres(focus, half_side, _COARSE, index).to(prepared[0].camera_from_world)
+    cell_radius = math.sqrt(3.0) * half_side / _COARSE
+    sightings = [sight(silhouette, points, cell_radius, PIXEL_SLACK) for silhouette in prepared]
+    cuts = torch.stack([sighting.is_background for sighting in sightings])
+    agreeing = torch.stack([sighting.in_frame for sighting in sightings]).sum(0) - cuts.sum(0)
+    cuts = cuts[:, agreeing > _MOST_VIEWS * len(prepared)]
+    if cuts.shape[1] == 0:
+        return
+    votes = cuts.sum(0)
+    fewest = int(votes.min())
+    if 0 < fewest <= max(1, _FEW_VIEWS * len(prepared)):
+        blame = cuts[:, votes == fewest].sum(1)
+        others = f" and {fewest - 1} more" if fewest > 1 else ""
+        raise InputError(
+            f"The mask {names[int(blame.argmax())]}{others} contradicts the others, which leaves no visual hull; "
+            "correct it or its camera pose, or remove that frame."
+        )
+
+
+def _require_out_of_sight(views: Views, hull_points: Float[Tensor, "n 3"], names: list[str]) -> None:
+    """Refuse an empty mask of a photograph that should show the object: it would cut all of it away."""
+    for name, silhouette in zip(names, silhouettes(views, beyond_frame_is_object=False), strict=True):
+        in_frame = sight(silhouette, hull_points.to(silhouette.camera_from_world), 0.0, 0.0).in_frame
+        if float(in_frame.double().mean()) > _MISSED_SHARE:
+            raise InputError(
+                f"The mask {name} is empty, though by its pose the photograph should show the object; make that mask "
+                "again or remove its frame."
+            )

@@ -1,0 +1,34 @@
+"""The photographs as witnesses: where they stood, how they see, and what they saw as object."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Views:
+    """Pinhole photographs in any one frame. OpenGL cameras: -z forward, y up, rows counted downwards.
+
+    A camera point (x, y, z) falls on column = fx * x / -z + cx and row = -fy * y / -z + cy; pixel i covers [i, i + 1).
+    There is no lens distortion here: whoever fills the record has to undo it.
+    """
+
+    world_from_camera: Float[Tensor, "views 3 4"]
+    fx: Float[Tensor, " views"]
+    fy: Float[Tensor, " views"]
+    cx: Float[Tensor, " views"]
+    cy: Float[Tensor, " views"]
+    width: Float[Tensor, " views"]
+    height: Float[Tensor, " views"]
+    # Photographs of one capture may differ in size, so the two axes are not bound to one another.
+    masks: list[Bool[Tensor, "_h _w"]] | None
+
+    def moved(self, new_from_old: Float[Tensor, "4 4"]) -> "Views":
+        """The same photographs in another frame; the map is a similarity, and scale leaves camera axes unit vectors."""
+        matrix = new_from_old.to(self.world_from_camera)
+        scale = torch.linalg.det(matrix[:3, :3]).abs() ** (1 / 3)
+        axes = (matrix[:3, :3] / scale) @ self.world_from_camera[:, :, :3]
+        centres = self.world_from_camera[:, :, 3] @ matrix[:3, :3].T + matrix[:3, 3]
+        return replace(self, world_from_camera=torch.cat([axes, centres[..., None]], 2))
