@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from neus_ns.data.frame import SceneFrame
+from neus_ns.data.views import Views as Views
 
 # Signed distance at points of the unit box [-1, 1]^3, positive outside.
 SdfFn = Callable[[Float[Tensor, "points 3"]], Float[Tensor, " points"]]
@@ -15,26 +16,12 @@ ColourFn = Callable[[Float[Tensor, "points 3"], Float[Tensor, "points 3"]], Floa
 
 
 @dataclass(frozen=True)
-class Views:
-    """The training photographs as witnesses: where they stood and what they saw as object; OpenGL cameras."""
-
-    world_from_camera: Float[Tensor, "views 3 4"]
-    fx: Float[Tensor, " views"]
-    fy: Float[Tensor, " views"]
-    cx: Float[Tensor, " views"]
-    cy: Float[Tensor, " views"]
-    width: Float[Tensor, " views"]
-    height: Float[Tensor, " views"]
-    masks: "list[Bool[Tensor, 'h w']] | None"
-
-
-@dataclass(frozen=True)
 class SurfaceSource:
     """A trained surface, ready to be turned into a mesh.
 
     `may_hold_surface` is a cube of cells over the unit box, indexed [x, y, z]: where it is False there is no surface,
-    so nothing is evaluated there. Both callables are handed float32 points on the device of `may_hold_surface`, with
-    gradients off.
+    so nothing is evaluated there. `views` stand in the world frame. Both callables are handed float32 points on the
+    device of `may_hold_surface`, with gradients off.
     """
 
     sdf_fn: SdfFn
