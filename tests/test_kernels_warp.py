@@ -6,12 +6,12 @@ import sys
 import pytest
 import torch
 
-from neus_ns.kernels import torch_jet
+from neus_ns.kernels import torch_jet, torch_packed
 from neus_ns.kernels.layout import GridLayout
 
 pytest.importorskip("warp")
 
-from neus_ns.kernels import warp_jet  # noqa: E402
+from neus_ns.kernels import warp_jet, warp_packed  # noqa: E402
 
 MIXED = GridLayout(levels=5, features=2, log2_rows=9, coarsest=3, finest=40)
 
@@ -168,6 +168,74 @@ def test_a_second_derivative_says_that_it_is_not_there():
 def test_wrong_types_are_named():
     with pytest.raises(ValueError, match="float32"):
         warp_jet.jet(torch.rand(5, 3).double(), table_of(MIXED), MIXED, 1, 5)
+
+
+def packed_case(rays: int, samples: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Opacities up to almost one on rays of uneven length, some of them empty."""
+    ray_index = (torch.rand(samples) ** 2 * rays).long().clamp_max(rays - 2).sort().values
+    return torch.rand(samples) ** 3 * 0.999, ray_index
+
+
+def test_packed_weights_equal_the_reference():
+    torch.manual_seed(8)
+    alpha, ray_index = packed_case(2000, 30000)
+    fast_a, slow_a = alpha.clone().requires_grad_(), alpha.double().requires_grad_()
+    fast = warp_packed.weights_from_alpha(fast_a, ray_index, 2000)
+    slow = torch_packed.weights_from_alpha(slow_a, ray_index, 2000)
+    probes = torch.randn(2, len(alpha))
+    for one, other, probe in zip(fast, slow, probes, strict=True):
+        assert relative(one, other) < 1e-5
+        one.backward(probe, retain_graph=True)
+        other.backward(probe.double(), retain_graph=True)
+    assert fast_a.grad is not None and slow_a.grad is not None
+    assert relative(fast_a.grad, slow_a.grad) < 1e-5
+
+
+def test_weights_are_exact_behind_and_at_opaque_samples():
+    ray_index = torch.tensor([0, 0, 0, 0, 2, 2, 2])
+    alpha = torch.tensor([0.3, 1.0, 0.5, 1.0, 1.0, 1.0, 0.0], requires_grad=True)
+    weights, transmittance = warp_packed.weights_from_alpha(alpha, ray_index, 4)
+    probe = torch.tensor([0.3, -1.1, 0.7, 2.0, 0.4, -0.6, 1.5])
+    ((weights + 0.5 * transmittance) * probe).sum().backward()
+    exact = alpha.detach().double().requires_grad_()
+    total = torch.zeros((), dtype=torch.float64)
+    for ray in range(4):
+        clear = torch.ones((), dtype=torch.float64)
+        for a, p in zip(exact[ray_index == ray], probe.double()[ray_index == ray], strict=True):
+            total = total + clear * (a + 0.5) * p
+            clear = clear * (1 - a)
+    total.backward()
+    assert alpha.grad is not None and exact.grad is not None
+    torch.testing.assert_close(alpha.grad, exact.grad.float(), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("channels", [1, 8])
+def test_accumulation_equals_the_reference(channels):
+    torch.manual_seed(channels)
+    _, ray_index = packed_case(700, 9000)
+    values = torch.randn(9000, channels)
+    fast_v, slow_v = values.clone().requires_grad_(), values.double().requires_grad_()
+    fast = warp_packed.accumulate(fast_v, ray_index, 700)
+    slow = torch_packed.accumulate(slow_v, ray_index, 700)
+    probe = torch.randn(700, channels)
+    fast.backward(probe)
+    slow.backward(probe.double())
+    assert fast_v.grad is not None and slow_v.grad is not None
+    assert relative(fast, slow) < 1e-5 and torch.equal(fast_v.grad, slow_v.grad.float())
+
+
+def test_compositing_writes_every_output_and_takes_empty_batches(monkeypatch):
+    plain = torch.empty_like
+    monkeypatch.setattr(torch, "empty_like", lambda *size, **options: plain(*size, **options).fill_(float("nan")))
+    alpha, ray_index = packed_case(900, 4000)
+    alpha.requires_grad_()
+    weights, transmittance = warp_packed.weights_from_alpha(alpha, ray_index, 900)
+    (gradient,) = torch.autograd.grad(weights.square().sum(), alpha)
+    assert not any(torch.isnan(each).any() for each in (weights, transmittance, gradient))
+    none, nobody = torch.zeros(0, requires_grad=True), torch.zeros(0, dtype=torch.long)
+    weights, _ = warp_packed.weights_from_alpha(none, nobody, 3)
+    assert warp_packed.accumulate(weights[:, None], nobody, 3).tolist() == [[0.0]] * 3
+    assert warp_packed.accumulate(weights[:, None], nobody, 0).shape == (0, 1)
 
 
 def test_starting_warp_prints_nothing():

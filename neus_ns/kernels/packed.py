@@ -16,3 +16,14 @@ def weights_from_alpha(
 
         return warp_packed.weights_from_alpha(alpha, ray_index, num_rays)
     return torch_packed.weights_from_alpha(alpha, ray_index, num_rays)
+
+
+def accumulate(
+    values: Float[Tensor, "samples channels"], ray_index: Int[Tensor, " samples"], num_rays: int, backend: Backend
+) -> Float[Tensor, "rays channels"]:
+    """Sum of the samples' values over each ray."""
+    if backend == "warp":
+        from neus_ns.kernels import warp_packed
+
+        return warp_packed.accumulate(values, ray_index, num_rays)
+    return torch_packed.accumulate(values, ray_index, num_rays)
