@@ -8,7 +8,8 @@ from nerfstudio.plugins.types import MethodSpecification
 from neus_ns.cli.nerfstudio_export import register_mesh_subcommand
 from neus_ns.models.pipeline import SurfacePipelineConfig
 from neus_ns.training.device import default_machine, default_viewer
-from neus_ns.training.optimizers import FusedAdamConfig, ProgressSchedulerConfig
+from neus_ns.training.learning_rate import ProgressSchedulerConfig
+from neus_ns.training.optimizers import FusedAdamConfig
 from neus_ns.training.trainer import SurfaceTrainerConfig
 
 register_mesh_subcommand()

@@ -105,3 +105,12 @@ def test_nothing_occupied_and_no_rays_give_no_sections():
 def test_a_step_of_nothing_is_refused():
     with pytest.raises(InputError, match="greater than zero"):
         march(*case(10, 8, 0.5, 0), 0.0, "torch")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_keeps_exactly_the_sections_of_the_reference():
+    inputs = case(500, 64, 0.2, 3)
+    on_cuda = tuple(each.cuda() for each in inputs)
+    for one, other in zip(march(*on_cuda, 0.007, "warp"), march(*inputs, 0.007, "torch"), strict=True):
+        assert torch.equal(one.cpu(), other)

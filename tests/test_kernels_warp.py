@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,9 +11,15 @@ import torch
 from neus_ns.kernels import torch_jet, torch_packed
 from neus_ns.kernels.layout import GridLayout
 
-pytest.importorskip("warp")
+wp = pytest.importorskip("warp")
 
-from neus_ns.kernels import warp_jet, warp_packed  # noqa: E402
+from neus_ns.kernels import (  # noqa: E402
+    warp_jet,
+    warp_jet_kernels,
+    warp_march_kernels,
+    warp_packed,
+    warp_packed_kernels,
+)
 
 MIXED = GridLayout(levels=5, features=2, log2_rows=9, coarsest=3, finest=40)
 
@@ -236,6 +244,54 @@ def test_compositing_writes_every_output_and_takes_empty_batches(monkeypatch):
     weights, _ = warp_packed.weights_from_alpha(none, nobody, 3)
     assert warp_packed.accumulate(weights[:, None], nobody, 3).tolist() == [[0.0]] * 3
     assert warp_packed.accumulate(weights[:, None], nobody, 0).shape == (0, 1)
+
+
+@pytest.mark.parametrize("architecture", [80, 90])
+def test_the_kernels_compile_for_cuda_without_a_gpu(architecture, tmp_path):
+    if architecture not in wp.get_cuda_supported_archs():
+        pytest.skip(f"this build of Warp has no compiler for sm_{architecture}")
+    kernels = (
+        warp_jet_kernels.gather_kernel(2, 4),
+        warp_jet_kernels.scatter_kernel(2, 4),
+        warp_jet_kernels.at_positions_kernel(2, 7),
+        warp_march_kernels.block_kernel(),
+        warp_packed_kernels.weights_backward_kernel(),
+        warp_packed_kernels.accumulate_kernel(8),
+    )
+    for kernel in kernels:
+        assert "atom" in ptx_of(kernel, architecture, tmp_path) or "scatter" not in kernel.key
+    # The march must round as the reference does, on every device.
+    assert "fma." not in ptx_of(warp_march_kernels.march_kernel(True), architecture, tmp_path)
+
+
+def ptx_of(kernel: Any, architecture: int, folder: Path) -> str:
+    wp.compile_aot_module(kernel.module, arch=architecture, module_dir=folder / kernel.key, use_ptx=True)
+    (compiled,) = (folder / kernel.key).glob("*.ptx")
+    text = compiled.read_text()
+    assert f".target sm_{architecture}" in text and ".entry" in text
+    return text
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_equals_the_cpu():
+    torch.manual_seed(4)
+    positions, table = hard_positions(5000), table_of(MIXED)
+    probe = torch.randn(5000, 7, MIXED.width)
+    alpha, ray_index = packed_case(300, 5000)
+    results = []
+    for device in ("cpu", "cuda"):
+        x, t = positions.to(device).requires_grad_(), table.to(device).requires_grad_()
+        encoded = warp_jet.jet(x, t, MIXED, 7, MIXED.levels)
+        encoded.backward(probe.to(device))
+        a, ray = alpha.to(device).requires_grad_(), ray_index.to(device)
+        weights, _ = warp_packed.weights_from_alpha(a, ray, 300)
+        total = warp_packed.accumulate(weights[:, None], ray, 300)
+        total.square().sum().backward()
+        assert x.grad is not None and t.grad is not None and a.grad is not None
+        results.append([each.detach().cpu() for each in (encoded, x.grad, t.grad, weights, total, a.grad)])
+    for one, other in zip(*results, strict=True):
+        assert relative(one, other.double()) < 2e-5
 
 
 def test_starting_warp_prints_nothing():

@@ -58,7 +58,7 @@ def test_the_checkpoint_holds_tensors_and_plain_values_only(tmp_path):
     state = torch.load(path, weights_only=True)
     assert {"step", "pipeline", "optimizers", "schedulers", "scalers"} <= set(state)
     assert state["step"] == 11 and float(state["pipeline"]["progress"]) == 1.0
-    assert torch.equal(state["sampler"]["momentum"], trainer.pipeline.momentum)
+    assert torch.equal(state["pipeline"]["_extra_state"]["momentum"], trainer.pipeline.momentum)
     assert state["clock"]["seconds"] > 0.0
 
 

@@ -44,10 +44,10 @@ class FakePipeline(torch.nn.Module):
         self.progress.fill_(progress)
         self.progress_seen.append(progress)
 
-    def sampler_state(self) -> dict:
+    def get_extra_state(self) -> dict:
         return {"momentum": self.momentum}
 
-    def load_sampler_state(self, state: dict) -> None:
+    def set_extra_state(self, state: dict) -> None:
         self.momentum = state["momentum"]
 
     def get_train_loss_dict(self, step: int):

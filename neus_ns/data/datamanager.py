@@ -25,6 +25,7 @@ from neus_ns.data.dataset import SurfaceDataset
 from neus_ns.data.pinhole_views import pinhole_views
 from neus_ns.data.pixel_store import PixelStore, store_dataset
 from neus_ns.data.views import Views
+from neus_ns.data.world import applied_to_capture
 from neus_ns.errors import InputError
 from neus_ns.pixels.base import PixelBatch, SurfacePixelSampler, SurfacePixelSamplerConfig
 from neus_ns.pixels.uniform import UniformPixelSamplerConfig
@@ -80,6 +81,12 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
             check_exists(data)
         config = replace(config, dataparser=_without_absent_points(config.dataparser, data))
         super().__init__(config, device, test_mode, world_size, local_rank, **kwargs)
+        if (torch.linalg.det(self.train_dataset.cameras.camera_to_worlds[:, :, :3]) < 0).any():
+            # nerfstudio's "pca" orientation flips two cameras where it means to flip two axes.
+            raise InputError(
+                f"{data}: orienting the poses mirrored some cameras; choose another "
+                "--pipeline.datamanager.dataparser.orientation-method than pca (up is the default)."
+            )
 
     def setup_train(self) -> None:
         self.train_store = store_dataset(self.train_dataset, self._store_device)
@@ -161,6 +168,16 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
         self.train_pixel_sampler.observe(self._last_pixels, errors.to(self._last_pixels.flat.device))
 
     @property
+    def nerfstudio_capture(self) -> Path | None:
+        """The folder or json that nerfstudio's own dataparser read; None for every other parser."""
+        return self.get_datapath() if isinstance(self.dataparser_config, NerfstudioDataParserConfig) else None
+
+    @property
+    def train_photo_names(self) -> list[str]:
+        """File names of the training photographs, for messages."""
+        return [str(path) for path in self.train_dataset.image_filenames]
+
+    @property
     def has_masks(self) -> bool:
         """Whether the training photographs have foreground masks."""
         return self.train_dataset.has_masks
@@ -179,7 +196,9 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
         points = self.train_dataparser_outputs.metadata.get("points3D_xyz")
         if points is None:
             return None
-        points = points[torch.isfinite(points).all(dim=-1)]
+        # nerfstudio multiplies the points by applied_scale, but not the cameras, which already stand where it put them.
+        _, applied_scale = applied_to_capture(self.nerfstudio_capture)
+        points = points[torch.isfinite(points).all(dim=-1)] / applied_scale
         return points if len(points) else None
 
     def get_extra_state(self) -> dict[str, Tensor]:

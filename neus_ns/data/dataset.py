@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
+from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from numpy import ndarray
 from PIL import Image
@@ -25,6 +26,11 @@ class SurfaceDataset(InputDataset):
     """
 
     exclude_batch_keys_from_device = ["image", "fg_mask"]
+
+    def __init__(self, dataparser_outputs: DataparserOutputs, scale_factor: float = 1.0) -> None:
+        super().__init__(dataparser_outputs, scale_factor)
+        # The model is built from this dictionary, and masks decide what it needs.
+        self.metadata["has_masks"] = self.has_masks
 
     @cached_property
     def has_masks(self) -> bool:

@@ -1,8 +1,9 @@
 """The scene frame: the one record that joins the user's world, nerfstudio's normalised frame and our unit box.
 
-Three frames meet in a run. `world` is the user's (the poses as written in transforms.json, in the user's units); `parser`
-is what nerfstudio's dataparser hands out after it orients, centres and scales the poses; `unit` is where fields live, with
-the region of interest inside the unit ball. Every exporter inverts this record, so that sizes come out in the user's units.
+Three frames meet in a run. `world` is the user's (the poses as written in transforms.json, in the user's units);
+`parser` is what nerfstudio's dataparser hands out after it orients, centres and scales the poses; `unit` is where
+fields live, with the region of interest inside the unit ball. Every exporter inverts this record, so that sizes come
+out in the user's units.
 """
 
 from dataclasses import dataclass

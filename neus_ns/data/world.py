@@ -23,7 +23,7 @@ def world_from_parser(
     transform is undone as reported.
     """
     reported = _as_4x4(dataparser_transform.double().cpu())
-    applied, applied_scale = _applied(data_path)
+    applied, applied_scale = applied_to_capture(data_path)
     parser_from_world = reported @ torch.linalg.inv(applied)
     parser_from_world[:3] *= dataparser_scale / applied_scale
     return torch.linalg.inv(parser_from_world)
@@ -33,7 +33,7 @@ def _as_4x4(matrix: Float[Tensor, "3 4"]) -> Float[Tensor, "4 4"]:
     return torch.cat([matrix, matrix.new_tensor([[0, 0, 0, 1]])])
 
 
-def _applied(data_path: Path | None) -> tuple[Float[Tensor, "4 4"], float]:
+def applied_to_capture(data_path: Path | None) -> tuple[Float[Tensor, "4 4"], float]:
     """A and applied_scale exactly as nerfstudio's parser takes them, in its precision for A."""
     identity = torch.eye(4, dtype=torch.float64)
     if data_path is None:

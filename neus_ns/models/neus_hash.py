@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from neus_ns.data.frame import SceneFrame, transform_points
+from neus_ns.data.region import SceneType
 from neus_ns.fields.surface_field import SurfaceField, SurfaceFieldConfig
 from neus_ns.kernels.backend import BackendChoice, choose_backend
 from neus_ns.kernels.packed import weights_from_alpha
@@ -25,7 +26,7 @@ from neus_ns.losses.geometric import eikonal, opacity_bce
 from neus_ns.losses.photometric import colour_l1
 from neus_ns.models.behind import Behind
 from neus_ns.models.pictures import image_metrics_and_pictures
-from neus_ns.models.scene_type import PRESETS, BackgroundChoice, SceneType, background_for
+from neus_ns.models.scene_type import PRESETS, BackgroundChoice, background_for
 from neus_ns.models.schedule import SurfaceSchedule
 from neus_ns.rays.bounds import clip_to_unit_ball
 from neus_ns.rays.look import LookPlan, look
@@ -255,7 +256,7 @@ class NeusHashModel(Model):
         }
 
     def get_image_metrics_and_images(
-        self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
+        self, outputs: dict[str, Tensor], batch: dict[str, Any]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
         """Figures and pictures of one evaluated photograph, and a slice through the signed distance."""
         return image_metrics_and_pictures(outputs, batch, self._sdf_only, self.device)

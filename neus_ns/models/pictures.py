@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -46,7 +47,7 @@ def depth_picture(depth: Float[Tensor, "h w 1"], opacity: Float[Tensor, "h w 1"]
 @torch.no_grad()
 def image_metrics_and_pictures(
     outputs: dict[str, Tensor],
-    batch: dict[str, Tensor],
+    batch: dict[str, Any],
     sdf_fn: Callable[[Float[Tensor, "points 3"]], Float[Tensor, " points"]],
     device: torch.device,
 ) -> tuple[dict[str, float], dict[str, Tensor]]:

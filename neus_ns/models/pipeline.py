@@ -61,9 +61,11 @@ class SurfacePipeline(VanillaPipeline):
         """Find the region of interest and what the masks allow; loading a checkpoint later overrides both."""
         manager, model = self.datamanager, self.surface_model
         views = manager.views_parser(masks=manager.has_masks)
-        region = find_region(views, manager.points_parser(), model.config.scene_type)
+        region = find_region(views, manager.points_parser(), model.config.scene_type, manager.train_photo_names)
         outputs = manager.train_dataparser_outputs
-        frame = make_scene_frame(region, outputs.dataparser_transform, outputs.dataparser_scale, manager.get_datapath())
+        frame = make_scene_frame(
+            region, outputs.dataparser_transform, outputs.dataparser_scale, manager.nerfstudio_capture
+        )
         allowed = None
         if views.masks is not None and model.config.scene_type != "indoor":
             allowed = carve(
@@ -112,21 +114,16 @@ class SurfacePipeline(VanillaPipeline):
 
     # State that lives in the checkpoint beside the parameters.
 
-    def sampler_state(self) -> dict[str, Tensor]:
-        """The pixel sampler's state and the running number of samples per ray."""
-        sampler = self.datamanager.train_pixel_sampler
-        assert sampler is not None
-        own = {"samples_per_ray": torch.tensor(self._samples_per_ray), "rays": torch.tensor(sampler.num_rays_per_batch)}
-        return own | {f"sampler.{name}": value for name, value in sampler.state_dict().items()}
+    def get_extra_state(self) -> dict[str, Tensor]:
+        """The running number of samples per ray and the number of rays that came of it; the sampler keeps its own."""
+        rays = self.datamanager.get_train_rays_per_batch()
+        return {"samples_per_ray": torch.tensor(self._samples_per_ray), "rays": torch.tensor(rays)}
 
-    def load_sampler_state(self, state: dict[str, Tensor]) -> None:
-        """Take up where `sampler_state` left off."""
-        sampler = self.datamanager.train_pixel_sampler
-        assert sampler is not None
+    def set_extra_state(self, state: dict[str, Tensor]) -> None:
+        """Take up where `get_extra_state` left off."""
         self._samples_per_ray = float(state["samples_per_ray"])
-        sampler.set_num_rays_per_batch(int(state["rays"]))
-        prefix = "sampler."
-        sampler.load_state_dict({k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)})
+        if self.datamanager.train_pixel_sampler is not None:
+            self.datamanager.train_pixel_sampler.set_num_rays_per_batch(int(state["rays"]))
 
     def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
         """Load a checkpoint, and set the schedules to where it was in its training."""
@@ -149,5 +146,5 @@ class SurfacePipeline(VanillaPipeline):
             colour_fn=colour,
             may_hold_surface=model.grid.occupied,
             frame=model.field.frame,
-            views=manager.views_parser(masks=manager.has_masks),
+            views=manager.views_parser(masks=manager.has_masks).moved(model.field.world_from_parser),
         )

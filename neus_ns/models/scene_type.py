@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-SceneType = Literal["object", "indoor", "unbounded"]
+from neus_ns.data.region import SceneType
+
 Background = Literal["none", "black", "white", "random", "learned"]
 BackgroundChoice = Literal["auto", "none", "black", "white", "random", "learned"]
 

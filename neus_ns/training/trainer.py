@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol, cast, runtime_checkable
+from typing import Literal, Protocol, cast
 
 from nerfstudio.configs.base_config import MachineConfig, ViewerConfig
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
@@ -44,15 +44,6 @@ class FollowsProgress(Protocol):
     def set_progress(self, progress: float) -> None:
         """Bring every schedule of the model to this share of the run."""
         ...
-
-
-@runtime_checkable
-class KeepsSamplerState(Protocol):
-    """A pipeline whose pixel sampler has a state of its own to keep in the checkpoint."""
-
-    def sampler_state(self) -> dict: ...
-
-    def load_sampler_state(self, state: dict) -> None: ...
 
 
 @dataclass
@@ -194,8 +185,6 @@ class SurfaceTrainer(Trainer):
             "clock": self.clock.state_dict(),
             "random": self._random_to_restore or random_state(),
         }
-        if isinstance(self.pipeline, KeepsSamplerState):
-            state["sampler"] = self.pipeline.sampler_state()
         self._last_checkpoint = write_checkpoint(state, self.checkpoint_dir, self._last_step)
         self._seconds_at_save = self.clock.seconds
         if self.config.save_only_latest_checkpoint:
@@ -246,8 +235,6 @@ class SurfaceTrainer(Trainer):
         self.grad_scaler.load_state_dict(state["scalers"])
         self.clock.load_state_dict(state["clock"])
         self._seconds_at_save = self.clock.seconds
-        if "sampler" in state and isinstance(self.pipeline, KeepsSamplerState):
-            self.pipeline.load_sampler_state(state["sampler"])
         if self.world_size == 1:
             # With several processes each must draw its own numbers, and the checkpoint knows only the first one's.
             self._random_to_restore = state["random"]

@@ -1,0 +1,167 @@
+"""neus-hash as a whole, on a tiny ball: it trains, resumes, renders, and answers in nerfstudio's terms."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+
+from neus_ns.data.frame import SceneFrame, similarity, transform_points
+from neus_ns.methods import neus_hash
+from neus_ns.models.pipeline import SurfacePipeline
+from neus_ns.models.scene_type import background_for
+from neus_ns.training.trainer import SurfaceTrainer, SurfaceTrainerConfig
+from tests.scenes import Ball, tiny_capture
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory) -> tuple[Path, Ball]:
+    folder = tmp_path_factory.mktemp("ball")
+    return folder, tiny_capture(folder, size=32, views=8)
+
+
+@pytest.fixture(scope="module")
+def bare_capture(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("bare")
+    tiny_capture(folder, size=32, views=6, masks=False)
+    return folder
+
+
+def tiny_config(capture: Path, output: Path, steps: int) -> SurfaceTrainerConfig:
+    config = copy.deepcopy(neus_hash.config)
+    assert isinstance(config, SurfaceTrainerConfig)
+    config.pipeline.datamanager.data = capture
+    config.output_dir, config.experiment_name, config.timestamp = output, "test", "run"
+    config.max_num_iterations, config.vis, config.steps_per_eval_image = steps, "tensorboard", 0
+    config.logging.local_writer.enable = False
+    config.machine.device_type = "cpu"
+    model = config.pipeline.model
+    model.backend = "torch"
+    model.sdf_field.levels, model.sdf_field.log2_rows, model.sdf_field.finest = 6, 12, 64
+    model.sampling.grid_resolution, model.sampling.steps = 24, 48
+    config.pipeline.samples_per_step = 1500
+    return config
+
+
+def trained(config: SurfaceTrainerConfig) -> SurfaceTrainer:
+    torch.manual_seed(0)
+    trainer = config.setup(local_rank=0, world_size=1)
+    trainer.setup()
+    trainer.train()
+    return trainer
+
+
+def pipeline_of(trainer: SurfaceTrainer) -> SurfacePipeline:
+    assert isinstance(trainer.pipeline, SurfacePipeline)
+    return trainer.pipeline
+
+
+def test_a_known_ball_comes_back_in_world_units(capture, tmp_path):
+    folder, ball = capture
+    pipeline = pipeline_of(trained(tiny_config(folder, tmp_path, 150)))
+    source = pipeline.surface_source()
+    directions = torch.nn.functional.normalize(torch.randn(64, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
+    # Walk from the true centre outwards, in the world, and find where the distance changes sign.
+    steps = torch.linspace(0.3, 1.7, 141) * ball.radius
+    points_world = torch.tensor(ball.centre) + directions[:, None] * steps[:, None]
+    points = transform_points(torch.linalg.inv(source.frame.world_from_unit), points_world)
+    with torch.no_grad():
+        outside = source.sdf_fn(points.reshape(-1, 3)).view(64, -1) > 0
+    found = steps[outside.float().argmax(1)]
+    assert abs(float(found.median()) - ball.radius) < 0.08 * ball.radius
+
+
+def test_resume_equals_no_pause(capture, tmp_path):
+    whole = pipeline_of(trained(tiny_config(capture[0], tmp_path / "whole", 12)))
+    first = tiny_config(capture[0], tmp_path / "first", 12)
+    first.save_only_latest_checkpoint, first.steps_per_save = False, 5
+    trained(first)
+    second = tiny_config(capture[0], tmp_path / "second", 12)
+    second.load_dir, second.load_step = first.get_checkpoint_dir(), 5
+    resumed = pipeline_of(trained(second))
+    expected = whole.state_dict()
+    for name, value in resumed.state_dict().items():
+        if isinstance(value, torch.Tensor):
+            torch.testing.assert_close(value, expected[name], rtol=0, atol=0, msg=name)
+
+
+def test_checkpoints_hold_only_tensors_and_plain_values(capture, tmp_path):
+    config = tiny_config(capture[0], tmp_path, 2)
+    trained(config)
+    (path,) = config.get_checkpoint_dir().glob("*.ckpt")
+    state = torch.load(path, weights_only=True)
+    assert state["step"] == 1
+    assert state["pipeline"]["_model.progress"] == 1.0
+
+
+def test_without_masks_there_is_a_learned_background_and_no_mask_loss(bare_capture, tmp_path):
+    config = tiny_config(bare_capture, tmp_path, 3)
+    config.pipeline.model.appearance_width = 4
+    pipeline = pipeline_of(trained(config))
+    pipeline.train()
+    _, losses, _ = pipeline.get_train_loss_dict(3)
+    assert set(losses) == {"colour", "eikonal"}
+    sum(losses.values(), torch.tensor(0.0)).backward()
+    model = pipeline.surface_model
+    assert model.behind.world is not None
+    for parameter in (model.behind.world.grid.table, model.appearance.weight):
+        assert parameter.grad is not None and parameter.grad.abs().max() > 0
+
+
+def test_masks_reach_the_loss(capture, tmp_path):
+    pipeline = pipeline_of(trained(tiny_config(capture[0], tmp_path, 2)))
+    pipeline.train()
+    _, losses, metrics = pipeline.get_train_loss_dict(2)
+    assert set(losses) == {"colour", "eikonal", "mask"} and losses["mask"] > 0
+    assert torch.isfinite(metrics["psnr"])
+
+
+def test_evaluation_answers_in_nerfstudios_terms(capture, tmp_path):
+    pipeline = pipeline_of(trained(tiny_config(capture[0], tmp_path, 60)))
+    figures, pictures = pipeline.get_eval_image_metrics_and_images(0)
+    assert {"psnr", "ssim"} <= set(figures)
+    assert all(torch.isfinite(torch.tensor(float(value))) for value in figures.values())
+    assert pictures["img"].shape == (32, 64, 3) and pictures["sdf_slice"].ndim == 3
+    camera, _ = pipeline.datamanager.next_eval_image(0)
+    pipeline.eval()
+    outputs = pipeline.model.get_outputs_for_camera(camera)
+    assert {"rgb", "depth", "normals", "accumulation"} == set(outputs)
+    assert outputs["normals"].min() >= 0 and outputs["normals"].max() <= 1
+    # Where the ray is opaque, the point at its depth lies on the surface: depth is in nerfstudio's units.
+    bundle = camera.generate_rays(camera_indices=0, keep_shape=True)
+    solid = outputs["accumulation"][..., 0] > 0.95
+    points = (bundle.origins + bundle.directions * outputs["depth"])[solid]
+    distance = pipeline.surface_model.field.forward_geonetwork(points)[:, 0]
+    scale = pipeline.surface_model.field.frame.parser_units_per_unit
+    assert solid.any() and (distance.abs().median() / scale) < 0.1
+
+
+def test_two_evaluations_of_one_photograph_agree(capture, tmp_path):
+    pipeline = pipeline_of(trained(tiny_config(capture[0], tmp_path, 3)))
+    pipeline.eval()
+    camera = pipeline.datamanager.train_dataset.cameras[0:1]
+    once, again = (pipeline.model.get_outputs_for_camera(camera)["rgb"] for _ in range(2))
+    assert torch.equal(once, again)
+
+
+def test_scene_type_decides_sign_and_background():
+    assert background_for("object", "auto", True) == "random"
+    assert background_for("object", "auto", False) == "learned"
+    assert background_for("indoor", "auto", False) == "none"
+    assert background_for("unbounded", "white", False) == "white"
+
+
+def test_indoor_starts_inside_out(bare_capture, tmp_path):
+    config = tiny_config(bare_capture, tmp_path, 1)
+    config.pipeline.model.scene_type = "indoor"
+    model = pipeline_of(trained(config)).surface_model
+    assert model.field.sdf_network.sdf(torch.zeros(1, 3)) > 0.5
+    assert model.behind.background == "none"
+
+
+def test_the_frame_travels_with_the_field():
+    frame = SceneFrame(similarity(2.0, torch.tensor([1.0, 2.0, 3.0])), similarity(5.0, torch.tensor([0.0, 1.0, 0.0])))
+    points = torch.randn(10, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    there = transform_points(frame.world_from_unit, points)
+    torch.testing.assert_close(transform_points(torch.linalg.inv(frame.world_from_unit), there), points)
+    assert frame.world_units_per_unit == pytest.approx(10.0)
