@@ -111,6 +111,7 @@ def test_a_step_of_nothing_is_refused():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_keeps_exactly_the_sections_of_the_reference():
     inputs = case(500, 64, 0.2, 3)
-    on_cuda = tuple(each.cuda() for each in inputs)
-    for one, other in zip(march(*on_cuda, 0.007, "warp"), march(*inputs, 0.007, "torch"), strict=True):
+    origins, directions, t_near, t_far, shift, occupied = (each.cuda() for each in inputs)
+    on_cuda = march(origins, directions, t_near, t_far, shift, occupied, 0.007, "warp")
+    for one, other in zip(on_cuda, march(*inputs, 0.007, "torch"), strict=True):
         assert torch.equal(one.cpu(), other)
