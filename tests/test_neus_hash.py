@@ -112,7 +112,7 @@ def test_masks_reach_the_loss(capture, tmp_path):
     pipeline = pipeline_of(trained(tiny_config(capture[0], tmp_path, 2)))
     pipeline.train()
     _, losses, metrics = pipeline.get_train_loss_dict(2)
-    assert set(losses) == {"colour", "eikonal", "mask"} and losses["mask"] > 0
+    assert set(losses) == {"colour", "eikonal", "mask", "free_space"} and losses["mask"] > 0
     assert torch.isfinite(metrics["psnr"])
 
 

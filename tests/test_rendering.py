@@ -65,7 +65,7 @@ def test_composite_means_and_empty_rays():
     weights = torch.tensor([0.25, 0.25, 0.5])
     colour = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]])
     gradient = torch.tensor([[0.0, 0, 2], [0, 0, 2], [0, 0, 2]])
-    out = composite(weights, colour, torch.tensor([1.0, 3.0, 5.0]), gradient, torch.tensor([0, 0, 2]), 3)
+    out = composite(weights, colour, torch.tensor([1.0, 3.0, 5.0]), gradient, torch.tensor([0, 0, 2]), 3, "torch")
     torch.testing.assert_close(out.opacity, torch.tensor([0.5, 0.0, 0.5]))
     torch.testing.assert_close(out.depth, torch.tensor([2.0, 0.0, 5.0]))
     torch.testing.assert_close(out.colour[0], torch.tensor([0.25, 0.25, 0.0]))

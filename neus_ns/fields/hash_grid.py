@@ -42,13 +42,12 @@ class HashGrid(nn.Module):
     def width(self) -> int:
         return self.layout.width
 
+    @property
+    def slope_scale(self) -> float:
+        """First derivatives of a jet times this are derivatives with respect to points of the box."""
+        return 0.5 / self.half_side
+
     def jet(self, points: Float[Tensor, "points 3"], columns: int) -> Float[Tensor, "points {columns} width"]:
-        """Encoding and its derivatives with respect to `points` (not to the grid's own [0, 1] coordinates)."""
-        side = 2 * self.half_side
-        encoded = jet(points / side + 0.5, self.table, self.layout, columns, self._active, self.backend)
-        if columns == 1:
-            return encoded
-        scale = torch.full((columns, 1), 1 / side, device=points.device, dtype=points.dtype)
-        scale[0] = 1
-        scale[4:] = 1 / side**2
-        return encoded * scale
+        """Encoding and its derivatives with respect to the grid's own [0, 1] coordinates; see `slope_scale`."""
+        position = points * self.slope_scale + 0.5
+        return jet(position, self.table, self.layout, columns, self._active, self.backend)

@@ -10,6 +10,11 @@ def eikonal(gradient: Float[Tensor, "samples 3"]) -> Float[Tensor, ""]:
     return ((gradient.norm(dim=-1) - 1) ** 2).sum() / max(len(gradient), 1)
 
 
+def below_bound(sdf: Float[Tensor, " points"], bound: Float[Tensor, " points"]) -> Float[Tensor, ""]:
+    """Mean shortfall of distances known to be at least `bound` (free space between the hull and the point)."""
+    return F.relu(bound - sdf).sum() / max(len(sdf), 1)
+
+
 def opacity_bce(opacity: Float[Tensor, " rays"], mask: Float[Tensor, " rays"]) -> Float[Tensor, ""]:
     """Binary cross-entropy of a ray's opacity against the foreground mask, both in [0, 1] (NeuS, wmask).
 

@@ -19,12 +19,14 @@ from torch.nn import Parameter
 
 from neus_ns.data.frame import SceneFrame, transform_points
 from neus_ns.data.region import SceneType
+from neus_ns.fields.sdf import SdfSample
 from neus_ns.fields.surface_field import SurfaceField, SurfaceFieldConfig
 from neus_ns.kernels.backend import BackendChoice, choose_backend
 from neus_ns.kernels.packed import weights_from_alpha
-from neus_ns.losses.geometric import eikonal, opacity_bce
+from neus_ns.losses.geometric import below_bound, eikonal, opacity_bce
 from neus_ns.losses.photometric import colour_l1
 from neus_ns.models.behind import Behind
+from neus_ns.models.free_space import FreeSpace
 from neus_ns.models.pictures import image_metrics_and_pictures
 from neus_ns.models.scene_type import PRESETS, BackgroundChoice, background_for
 from neus_ns.models.schedule import SurfaceSchedule
@@ -35,6 +37,10 @@ from neus_ns.rays.refine import RefineBudget
 from neus_ns.rays.sections import Rays
 from neus_ns.rendering.composite import RenderedRays, composite
 from neus_ns.rendering.neus import alpha_from_sdf, annealed_slope
+
+
+# Points of free space looked at per step: few, since space outside the hull is large but smooth.
+_FREE_POINTS = 512
 
 
 @dataclass
@@ -67,6 +73,8 @@ class LossWeights:
     """Departure of the distance's gradient from unit length."""
     mask: float = 0.3
     """Cross-entropy of opacity against the foreground mask, wherever masks exist."""
+    free_space: float = 1.0
+    """Shortfall of the distance below its bound outside the masks' visual hull."""
 
 
 @dataclass
@@ -119,6 +127,7 @@ class NeusHashModel(Model):
             background_for(config.scene_type, config.background, self.has_masks), config.appearance_width, self.backend
         )
         self.grid = OccupancyGrid(config.sampling.grid_resolution, config.sampling.grid_parts)
+        self.free_space = FreeSpace(config.sampling.grid_resolution)
         self.appearance = nn.Embedding(self.num_train_data, config.appearance_width)
         nn.init.zeros_(self.appearance.weight)
         budget = RefineBudget(config.sampling.samples_on_surface, config.sampling.samples_anywhere)
@@ -133,6 +142,7 @@ class NeusHashModel(Model):
         self.field.set_frame(frame)
         if allowed is not None:
             self.grid.restrict(allowed)
+            self.free_space.learn_hull(self.grid.allowed)
 
     def set_progress(self, progress: float) -> None:
         """Set every schedule: called before each step, and once after a checkpoint is loaded."""
@@ -184,7 +194,7 @@ class NeusHashModel(Model):
         alpha = alpha_from_sdf(sample.sdf, slope, sections.length, inv_s)
         weights, _ = weights_from_alpha(alpha, index, count, self.backend)
         colour = self.field.colour_network(points, directions, sample.gradient, sample.feature, appearance[index])
-        surface = composite(weights, colour, sections.t_middle, sample.gradient, index, count)
+        surface = composite(weights, colour, sections.t_middle, sample.gradient, index, count, self.backend)
         return surface, sample.gradient
 
     @torch.no_grad()
@@ -204,7 +214,7 @@ class NeusHashModel(Model):
             "normals": 0.5 + 0.5 * surface.normal.clamp(-1, 1),
         }
         if self.training:
-            outputs |= {"behind": behind, "gradient": gradient}
+            outputs |= {"behind": behind, "gradient": gradient, "free_space": self.field_in_free_space()}
         return outputs
 
     @torch.no_grad()
@@ -215,6 +225,11 @@ class NeusHashModel(Model):
         sample = self.field.sdf_network.sample(points)
         appearance = self.appearance.weight.mean(0).expand(len(points), -1)
         return self.field.colour_network(points, -normals, sample.gradient, sample.feature, appearance)
+
+    def field_in_free_space(self) -> tuple[SdfSample, Float[Tensor, " points"]]:
+        """What the field says at random points outside the masks' hull, and the least it should say."""
+        points, bound = self.free_space.draw(_FREE_POINTS)
+        return self.field.sdf_network.sample(points), bound
 
     # What is wrong with it.
 
@@ -234,8 +249,11 @@ class NeusHashModel(Model):
         weights = self.config.weights
         pixel_weight = batch["pixel_weight"].to(self.device)[:, 0]
         colour, outputs["ray_error"] = colour_l1(outputs["rgb"], self.target_colour(outputs, batch), pixel_weight)
-        losses = {"colour": weights.colour * colour, "eikonal": weights.eikonal * eikonal(outputs["gradient"])}
+        free, bound = outputs["free_space"]
+        gradient = torch.cat([outputs["gradient"], free.gradient])
+        losses = {"colour": weights.colour * colour, "eikonal": weights.eikonal * eikonal(gradient)}
         if self.has_masks:
+            losses["free_space"] = weights.free_space * below_bound(free.sdf, bound)
             mask = batch["fg_mask"].to(self.device)[:, 0]
             losses["mask"] = weights.mask * opacity_bce(outputs["accumulation"][:, 0], mask)
         return losses

@@ -8,6 +8,7 @@ hull) or the unit ball excludes is never allowed at all.
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -25,6 +26,7 @@ class OccupancyGrid(nn.Module):
 
     occupied: Tensor
     allowed: Tensor
+    distance: Tensor
     turn: Tensor
 
     def __init__(self, resolution: int, parts: int) -> None:
@@ -35,6 +37,7 @@ class OccupancyGrid(nn.Module):
         allowed = in_ball.reshape(resolution, resolution, resolution)
         self.register_buffer("allowed", allowed)
         self.register_buffer("occupied", allowed.clone())
+        self.register_buffer("distance", torch.zeros(resolution, resolution, resolution))
         self.register_buffer("turn", torch.tensor(0))
 
     @property
@@ -71,8 +74,12 @@ class OccupancyGrid(nn.Module):
         index = torch.stack([cells // resolution**2, cells // resolution % resolution, cells % resolution], 1)
         points = (index + 0.5) * (2 / resolution) - 1
         reach = _STEEPNESS * self.half_diagonal + _REACH / inv_s
-        near = chunked(sdf_fn, points, _CHUNK).abs() <= reach
-        self.occupied.view(-1)[cells] = near
+        self.distance.view(-1)[cells] = chunked(sdf_fn, points, _CHUNK)
+        # A cell deep inside is skipped only if all its neighbours are as deep: where the field is negative right up to a
+        # cell that is not allowed, the surface is at that border.
+        depth = torch.where(self.allowed, self.distance, torch.inf)
+        highest_around = F.max_pool3d(depth[None, None], 3, stride=1, padding=1)[0, 0]
+        self.occupied.copy_(self.allowed & (self.distance <= reach) & (highest_around >= -reach))
 
     @property
     def share(self) -> Float[Tensor, ""]:

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neus_ns.kernels.torch_packed import accumulate
+from neus_ns.kernels.backend import Backend
+from neus_ns.kernels.packed import accumulate
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,12 @@ def composite(
     gradient: Float[Tensor, "samples 3"],
     ray_index: Int[Tensor, " samples"],
     num_rays: int,
+    backend: Backend,
 ) -> RenderedRays:
     """Weighted sums along rays; depth is the mean over what the ray meets (zero where it meets nothing)."""
     ones = torch.ones_like(t_middle)[:, None]
     channels = torch.cat([colour, ones, t_middle[:, None], gradient], 1)
-    total = accumulate(weights[:, None] * channels, ray_index, num_rays)
+    total = accumulate(weights[:, None] * channels, ray_index, num_rays, backend)
     opacity = total[:, 3]
     return RenderedRays(
         colour=total[:, :3],
