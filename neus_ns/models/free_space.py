@@ -1,7 +1,7 @@
-"""What the masks' visual hull says about empty space: points that are surely outside, and how far from the object at least.
+"""What the masks' visual hull says of empty space: points surely outside, and how far from the object at least.
 
-The object lies inside its hull, so the distance to the hull bounds the distance to the object from below. Rendering never
-samples outside the hull; without this bound the field could be negative right up to the hull and beyond.
+The object lies inside its hull, so the distance to the hull bounds the distance to the object from below. Rendering
+never samples outside the hull; without this bound the field could be negative right up to the hull and beyond.
 """
 
 import torch
@@ -27,7 +27,8 @@ class FreeSpace(nn.Module):
         """Take in which cells may hold object."""
         side = 2 / self.resolution
         to_hull = distance_transform_edt(~allowed.cpu().numpy()) * side
-        # From a point anywhere in its cell to the nearest point of an allowed cell: a diagonal less than between centres.
+        # From a point anywhere in its cell to the nearest point of an allowed cell: a diagonal less than between
+        # centres.
         bound = torch.from_numpy(to_hull).float() - 3**0.5 * side
         self.bound.copy_(bound.reshape(-1))
         self.cells = torch.nonzero(bound.reshape(-1) > 0)[:, 0].to(self.cells.device)

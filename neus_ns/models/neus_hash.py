@@ -38,7 +38,6 @@ from neus_ns.rays.sections import Rays
 from neus_ns.rendering.composite import RenderedRays, composite
 from neus_ns.rendering.neus import alpha_from_sdf, annealed_slope
 
-
 # Points of free space looked at per step: few, since space outside the hull is large but smooth.
 _FREE_POINTS = 512
 

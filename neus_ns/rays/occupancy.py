@@ -75,8 +75,8 @@ class OccupancyGrid(nn.Module):
         points = (index + 0.5) * (2 / resolution) - 1
         reach = _STEEPNESS * self.half_diagonal + _REACH / inv_s
         self.distance.view(-1)[cells] = chunked(sdf_fn, points, _CHUNK)
-        # A cell deep inside is skipped only if all its neighbours are as deep: where the field is negative right up to a
-        # cell that is not allowed, the surface is at that border.
+        # A cell deep inside is skipped only if all its neighbours are as deep: where the field is negative right up to
+        # a cell that is not allowed, the surface is at that border.
         depth = torch.where(self.allowed, self.distance, torch.inf)
         highest_around = F.max_pool3d(depth[None, None], 3, stride=1, padding=1)[0, 0]
         self.occupied.copy_(self.allowed & (self.distance <= reach) & (highest_around >= -reach))
