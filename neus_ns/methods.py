@@ -27,7 +27,7 @@ neus_hash = MethodSpecification(
         vis="viewer+tensorboard",
         pipeline=SurfacePipelineConfig(),
         optimizers={
-            "tables": {"optimizer": FusedAdamConfig(lr=1e-2), "scheduler": ProgressSchedulerConfig()},
+            "tables": {"optimizer": FusedAdamConfig(lr=5e-3), "scheduler": ProgressSchedulerConfig()},
             "networks": {"optimizer": FusedAdamConfig(lr=2e-3), "scheduler": ProgressSchedulerConfig()},
             "sharpness": {"optimizer": FusedAdamConfig(lr=1e-3), "scheduler": ProgressSchedulerConfig()},
         },

@@ -52,10 +52,28 @@ def test_occupancy_never_skips_a_cell_that_holds_the_surface():
 
 def test_turns_add_up_to_one_full_update():
     whole, parts = OccupancyGrid(16, parts=3), OccupancyGrid(16, parts=3)
+    parts.occupied.fill_(False)
     whole.update(sphere, torch.tensor(300.0), everything=True)
     for _ in range(3):
         parts.update(sphere, torch.tensor(300.0), everything=False)
     assert torch.equal(whole.occupied, parts.occupied)
+
+
+def test_remembered_distances_are_close_to_the_field():
+    grid = OccupancyGrid(64, parts=2)
+    grid.update(sphere, torch.tensor(100.0), everything=True)
+    points = torch.rand(500, 3, generator=torch.Generator().manual_seed(2)) * 1.1 - 0.55
+    points = points[points.norm(dim=-1) > 0.1]
+    assert (grid.remembered_sdf(points) - sphere(points)).abs().max() < 0.003
+
+
+def test_a_field_that_is_negative_up_to_the_border_stays_in_sight():
+    grid = OccupancyGrid(16, parts=1)
+    allowed = torch.zeros(16, 16, 16, dtype=torch.bool)
+    allowed[4:12, 4:12, 4:12] = True
+    grid.restrict(allowed)
+    grid.update(lambda points: torch.full_like(points[:, 0], -5.0), torch.tensor(1e4), everything=True)
+    assert grid.occupied[4, 8, 8] and not grid.occupied[8, 8, 8]
 
 
 def test_restriction_is_for_good():

@@ -54,12 +54,12 @@ class SamplingConfig:
     """Refined samples of a fully opaque ray."""
     samples_anywhere: float = 2.0
     """Refined samples spread evenly over a ray's occupied stretch."""
-    grid_resolution: int = 64
+    grid_resolution: int = 128
     """Cells of the occupancy grid along the region of interest."""
     grid_every: int = 16
     """Steps between updates of the occupancy grid."""
-    grid_parts: int = 4
-    """Updates in which every cell is looked at once."""
+    grid_parts: int = 8
+    """Updates in which every cell far from the surface is looked at once; those near it are looked at every time."""
 
 
 @dataclass
@@ -185,7 +185,7 @@ class NeusHashModel(Model):
         count = len(rays)
         shift = torch.rand(count, device=rays.origins.device) if self.training else rays.t_near.new_full((count,), 0.5)
         inv_s = self.field.sharpness()
-        sections = look(rays, self.grid, self._sdf_only, inv_s.detach(), self.plan, shift, self.backend)
+        sections = look(rays, self.grid, inv_s.detach(), self.plan, shift, self.backend)
         index = sections.ray_index
         points, directions = rays.points(sections), rays.directions[index]
         sample = self.field.sdf_network.sample(points)

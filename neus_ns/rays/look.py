@@ -1,6 +1,9 @@
-"""Where to look along a batch of rays: march through occupied cells, then (by default) refine where the weight is."""
+"""Where to look along a batch of rays: march through occupied cells, then (by default) refine where the weight is.
 
-from collections.abc import Callable
+The weight that refinement goes by comes from the distances that the occupancy grid remembers, not from the network: a
+coarse pass through the network would cost as much as everything else in a step.
+"""
+
 from dataclasses import dataclass
 
 from jaxtyping import Float
@@ -24,7 +27,6 @@ class LookPlan:
 def look(
     rays: Rays,
     grid: OccupancyGrid,
-    sdf_fn: Callable[[Float[Tensor, "points 3"]], Float[Tensor, " points"]],
     inv_s: Float[Tensor, ""],
     plan: LookPlan,
     shift: Float[Tensor, " rays"],
@@ -36,4 +38,4 @@ def look(
     )
     if plan.budget is None:
         return marched
-    return refine(rays, marched, sdf_fn, inv_s, plan.budget, shift, backend)
+    return refine(rays, marched, grid.remembered_sdf, inv_s, plan.budget, shift, backend)

@@ -1,15 +1,18 @@
-"""Which cells of the unit box can hold the surface, so that marching skips the rest.
+"""Which cells of the unit box can hold the surface, and how far from it each of them last was.
 
 A cell is skipped only when the surface cannot be in it: its centre's signed distance exceeds what the cell's half
 diagonal and the width of the NeuS weight around the surface can bridge. What masks rule out (cells outside their visual
 hull) or the unit ball excludes is never allowed at all.
+
+The distances are kept, because they answer a second question for nothing: roughly where along a ray the weight will be,
+which is all that refinement needs to know before it spends its samples.
 """
 
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from neus_ns.kernels.chunks import chunked
@@ -20,9 +23,22 @@ _REACH = 6.0
 _STEEPNESS = 1.25
 _CHUNK = 2**17
 
+SdfFn = Callable[[Float[Tensor, "points 3"]], Float[Tensor, " points"]]
+
+
+def dilated(cells: Bool[Tensor, "res res res"]) -> Bool[Tensor, "res res res"]:
+    """Cells that are in the set or touch it by a face, an edge or a corner."""
+    for axis in range(3):
+        grown = cells.clone()
+        length = cells.shape[axis]
+        grown.narrow(axis, 1, length - 1).logical_or_(cells.narrow(axis, 0, length - 1))
+        grown.narrow(axis, 0, length - 1).logical_or_(cells.narrow(axis, 1, length - 1))
+        cells = grown
+    return cells
+
 
 class OccupancyGrid(nn.Module):
-    """A cube of cells over the unit box, indexed [x, y, z]: `occupied` now, and `allowed` at all."""
+    """A cube of cells over the unit box, indexed [x, y, z]: `occupied` now, `allowed` at all, and their `distance`."""
 
     occupied: Tensor
     allowed: Tensor
@@ -33,8 +49,9 @@ class OccupancyGrid(nn.Module):
         super().__init__()
         self.resolution = resolution
         self.parts = parts
-        in_ball = self.centres().norm(dim=-1) <= 1 + self.half_diagonal
-        allowed = in_ball.reshape(resolution, resolution, resolution)
+        axis = (torch.arange(resolution) + 0.5) * (2 / resolution) - 1
+        from_centre = (axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2).sqrt()
+        allowed = from_centre <= 1 + self.half_diagonal
         self.register_buffer("allowed", allowed)
         self.register_buffer("occupied", allowed.clone())
         self.register_buffer("distance", torch.zeros(resolution, resolution, resolution))
@@ -44,42 +61,42 @@ class OccupancyGrid(nn.Module):
     def half_diagonal(self) -> float:
         return 3**0.5 / self.resolution
 
-    def centres(self) -> Float[Tensor, "cells 3"]:
-        """Cell centres in the unit frame, x slowest."""
-        axis = (torch.arange(self.resolution) + 0.5) * (2 / self.resolution) - 1
-        return torch.cartesian_prod(axis, axis, axis)
-
     def restrict(self, allowed: Bool[Tensor, "res res res"]) -> None:
         """Rule cells out for good (what the masks' visual hull excludes)."""
         self.allowed &= allowed.to(self.allowed.device)
         self.occupied &= self.allowed
 
     @torch.no_grad()
-    def update(
-        self,
-        sdf_fn: Callable[[Float[Tensor, "points 3"]], Float[Tensor, " points"]],
-        inv_s: Float[Tensor, ""],
-        everything: bool,
-    ) -> None:
-        """Ask the field about the allowed cells: all of them, or this turn's share (every `parts`-th cell).
+    def update(self, sdf_fn: SdfFn, inv_s: Float[Tensor, ""], everything: bool) -> None:
+        """Ask the field about the cells near the surface and this turn's share of the others, or about all of them.
 
-        Shares take turns, so the cost per call is level and each cell is looked at once in `parts` calls.
+        Distances are wanted one cell beyond what is allowed, so that interpolation is right up to the border.
         """
-        cells = torch.nonzero(self.allowed.reshape(-1))[:, 0]
+        wanted = dilated(self.allowed)
         if not everything:
-            turn = int(self.turn)
-            cells = cells[turn :: self.parts]
-            self.turn.fill_((turn + 1) % self.parts)
-        resolution = self.resolution
-        index = torch.stack([cells // resolution**2, cells // resolution % resolution, cells % resolution], 1)
-        points = (index + 0.5) * (2 / resolution) - 1
+            share = torch.zeros_like(wanted).view(-1)
+            share[int(self.turn) :: self.parts] = True
+            self.turn.copy_((self.turn + 1) % self.parts)
+            wanted &= dilated(self.occupied) | share.view_as(wanted)
+        cells = torch.nonzero(wanted.view(-1))[:, 0]
+        self.distance.view(-1)[cells] = chunked(sdf_fn, self._centres(cells), _CHUNK)
         reach = _STEEPNESS * self.half_diagonal + _REACH / inv_s
-        self.distance.view(-1)[cells] = chunked(sdf_fn, points, _CHUNK)
         # A cell deep inside is skipped only if all its neighbours are as deep: where the field is negative right up to
         # a cell that is not allowed, the surface is at that border.
-        depth = torch.where(self.allowed, self.distance, torch.inf)
-        highest_around = F.max_pool3d(depth[None, None], 3, stride=1, padding=1)[0, 0]
-        self.occupied.copy_(self.allowed & (self.distance <= reach) & (highest_around >= -reach))
+        deep = self.allowed & (self.distance < -reach)
+        self.occupied.copy_(self.allowed & (self.distance <= reach) & dilated(~deep))
+
+    def _centres(self, cells: Int[Tensor, " cells"]) -> Float[Tensor, "cells 3"]:
+        """Centres of cells given by their flat index, in the unit frame."""
+        side = self.resolution
+        index = torch.stack([cells // side**2, cells // side % side, cells % side], 1)
+        return (index + 0.5) * (2 / side) - 1
+
+    def remembered_sdf(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
+        """Signed distance as of the last updates, interpolated between cell centres; costs no network."""
+        # grid_sample counts coordinates from the last axis; the grid is indexed [x, y, z].
+        at = points.flip(-1)[None, None, None]
+        return F.grid_sample(self.distance[None, None], at, align_corners=False, padding_mode="border")[0, 0, 0, 0]
 
     @property
     def share(self) -> Float[Tensor, ""]:
