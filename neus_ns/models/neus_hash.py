@@ -185,7 +185,7 @@ class NeusHashModel(Model):
         count = len(rays)
         shift = torch.rand(count, device=rays.origins.device) if self.training else rays.t_near.new_full((count,), 0.5)
         inv_s = self.field.sharpness()
-        sections = look(rays, self.grid, inv_s.detach(), self.plan, shift, self.backend)
+        sections = look(rays, self.grid, self._sdf_only, inv_s.detach(), self.plan, shift, self.backend)
         index = sections.ray_index
         points, directions = rays.points(sections), rays.directions[index]
         sample = self.field.sdf_network.sample(points)

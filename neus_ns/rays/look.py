@@ -1,7 +1,7 @@
 """Where to look along a batch of rays: march through occupied cells, then (by default) refine where the weight is.
 
-The weight that refinement goes by comes from the distances that the occupancy grid remembers, not from the network: a
-coarse pass through the network would cost as much as everything else in a step.
+A coarse pass of the network over every marched section would cost as much as everything else in a step. The distances
+that the occupancy grid remembers cost nothing and leave a handful of likely sections, and only these are asked for.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from torch import Tensor
 from neus_ns.kernels.backend import Backend
 from neus_ns.kernels.march import march
 from neus_ns.rays.occupancy import OccupancyGrid
-from neus_ns.rays.refine import RefineBudget, refine
+from neus_ns.rays.refine import RefineBudget, SdfFn, prune, refine
 from neus_ns.rays.sections import Rays, Sections
 
 
@@ -27,6 +27,7 @@ class LookPlan:
 def look(
     rays: Rays,
     grid: OccupancyGrid,
+    sdf_fn: SdfFn,
     inv_s: Float[Tensor, ""],
     plan: LookPlan,
     shift: Float[Tensor, " rays"],
@@ -38,4 +39,5 @@ def look(
     )
     if plan.budget is None:
         return marched
-    return refine(rays, marched, grid.remembered_sdf, inv_s, plan.budget, shift, backend)
+    likely = prune(rays, marched, grid.remembered_sdf, inv_s, plan.budget.anywhere, shift, backend)
+    return refine(rays, likely, sdf_fn, inv_s, plan.budget, shift, backend)

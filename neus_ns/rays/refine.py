@@ -14,13 +14,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neus_ns.kernels.backend import Backend
 from neus_ns.kernels.packed import weights_from_alpha
 from neus_ns.rays.sections import Rays, Sections
 from neus_ns.rendering.neus import alpha_from_sdf
+
+SdfFn = Callable[[Float[Tensor, "points 3"]], Float[Tensor, " points"]]
+
+# A section whose blurred weight times this reaches one is certain to survive pruning.
+_CERTAIN = 50.0
+# Sharpness times section length up to which a rough distance still tells where the weight will be.
+_RESOLVABLE = 2.0
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,11 @@ def resample_counts(
     return (torch.floor(upper) - torch.floor(upper - expected)).clamp_min(0).long()
 
 
+def select(sections: Sections, keep: Bool[Tensor, " sections"]) -> Sections:
+    """The sections that are kept, in order."""
+    return Sections(sections.ray_index[keep], sections.t_start[keep], sections.t_end[keep])
+
+
 def split(sections: Sections, counts: Int[Tensor, " sections"]) -> Sections:
     """Cut every section into `counts` equal parts; a count of zero drops it."""
     parent = torch.repeat_interleave(counts)
@@ -87,11 +99,43 @@ def split(sections: Sections, counts: Int[Tensor, " sections"]) -> Sections:
     return Sections(sections.ray_index[parent], t_start, t_start + part)
 
 
+def coarse_weights(
+    rays: Rays, sections: Sections, sdf_fn: SdfFn, inv_s: Float[Tensor, ""], backend: Backend
+) -> Float[Tensor, " sections"]:
+    """Compositing weights of sections from distances alone, the slope taken between neighbours."""
+    sdf = sdf_fn(rays.points(sections))
+    alpha = alpha_from_sdf(sdf, slope_along_ray(sdf, sections), sections.length, inv_s)
+    return weights_from_alpha(alpha, sections.ray_index, len(rays), backend)[0]
+
+
+@torch.no_grad()
+def prune(
+    rays: Rays,
+    sections: Sections,
+    sdf_fn: SdfFn,
+    inv_s: Float[Tensor, ""],
+    anywhere: float,
+    shift: Float[Tensor, " rays"],
+    backend: Backend,
+) -> Sections:
+    """Drop sections that will hardly count, by a cheap and rough distance; some survive anywhere, at random.
+
+    The rough distance may be off by a fraction of a section, so the sharpness that it is judged with is limited to what
+    a section can resolve.
+    """
+    if len(sections) == 0:
+        return sections
+    resolvable = _RESOLVABLE / sections.length.max()
+    weights = coarse_weights(rays, sections, sdf_fn, torch.minimum(inv_s, resolvable), backend)
+    expected = expected_counts(weights, sections, len(rays), RefineBudget(_CERTAIN, anywhere)).clamp_max(1.0)
+    return select(sections, resample_counts(expected, sections.ray_index, shift) > 0)
+
+
 @torch.no_grad()
 def refine(
     rays: Rays,
     sections: Sections,
-    sdf_fn: Callable[[Float[Tensor, "points 3"]], Float[Tensor, " points"]],
+    sdf_fn: SdfFn,
     inv_s: Float[Tensor, ""],
     budget: RefineBudget,
     shift: Float[Tensor, " rays"],
@@ -100,8 +144,6 @@ def refine(
     """Sections where the coarse weights say the surface is, about `budget` of them a ray."""
     if len(sections) == 0:
         return sections
-    sdf = sdf_fn(rays.points(sections))
-    alpha = alpha_from_sdf(sdf, slope_along_ray(sdf, sections), sections.length, inv_s)
-    weights, _ = weights_from_alpha(alpha, sections.ray_index, len(rays), backend)
+    weights = coarse_weights(rays, sections, sdf_fn, inv_s, backend)
     expected = expected_counts(weights, sections, len(rays), budget)
     return split(sections, resample_counts(expected, sections.ray_index, shift))

@@ -1,0 +1,94 @@
+"""Chamfer, F-score and PSNR of neus-hash on a scene after given minutes, each from a run of its own.
+
+    python -m tests.benchmarks.quality SCENE [--minutes 1 5 20] [--no-masks] [--plain-march] [--seed 0]
+
+SCENE is a nerfstudio capture with gt_points.npz and gt_mesh.ply beside transforms.json (the capture that neus-demo
+writes is one). Prints one line per run: distances in percent of the truth's diagonal, PSNR of the evaluation
+photographs inside their masks' frame, training speed, and peak memory of the process.
+"""
+
+import argparse
+import copy
+import json
+import resource
+import tempfile
+from pathlib import Path
+
+import torch
+import trimesh
+
+from neus_ns.evaluation.camera import training_cameras
+from neus_ns.evaluation.geometry import GroundTruth, score_mesh
+from neus_ns.methods import neus_hash
+from neus_ns.models.pipeline import SurfacePipeline
+from neus_ns.surface.export import MeshOptions, export_surface
+from neus_ns.training.trainer import SurfaceTrainer
+
+
+def without_masks(scene: Path, folder: Path) -> Path:
+    """The same capture as if nobody had cut the object out."""
+    meta = json.loads((scene / "transforms.json").read_text())
+    for frame in meta["frames"]:
+        frame.pop("mask_path", None)
+        frame["file_path"] = str((scene / frame["file_path"]).resolve())
+    for split in ("train_filenames", "val_filenames", "test_filenames"):
+        if split in meta:
+            meta[split] = [str((scene / name).resolve()) for name in meta[split]]
+    if "ply_file_path" in meta:
+        meta["ply_file_path"] = str((scene / meta["ply_file_path"]).resolve())
+    (folder / "transforms.json").write_text(json.dumps(meta))
+    return folder
+
+
+def run(capture: Path, scene: Path, minutes: float, options: argparse.Namespace, folder: Path) -> str:
+    """Train, export, score; one line."""
+    config = copy.deepcopy(neus_hash.config)
+    config.pipeline.datamanager.data = capture
+    config.pipeline.model.sampling.refine = not options.plain_march
+    config.output_dir, config.experiment_name, config.timestamp = folder, "benchmark", f"{minutes:g}"
+    config.max_minutes, config.vis, config.steps_per_eval_image = minutes, "tensorboard", 0
+    config.logging.local_writer.enable = False
+    config.machine.seed = options.seed
+    torch.manual_seed(options.seed)
+    trainer = config.setup(local_rank=0, world_size=1)
+    assert isinstance(trainer, SurfaceTrainer)
+    trainer.setup()
+    trainer.train()
+    pipeline = trainer.pipeline
+    assert isinstance(pipeline, SurfacePipeline)
+    path = folder / f"mesh-{minutes:g}.ply"
+    report = export_surface(pipeline.surface_source(), MeshOptions(resolution=options.resolution, colour=False), path)
+    mesh = trimesh.load(path, force="mesh", process=False)
+    assert isinstance(mesh, trimesh.Trimesh)
+    cameras = training_cameras(scene / "transforms.json")
+    score = score_mesh(mesh, GroundTruth.load(scene), cameras, stands_on_table=options.on_table)
+    psnr = pipeline.get_average_eval_image_metrics()["psnr"]
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return (
+        f"{scene.name} {'without' if options.no_masks else 'with'} masks, {minutes:g} min: "
+        f"chamfer {score.chamfer_percent:.3f} % (accuracy {score.accuracy_percent:.3f}, "
+        f"completeness {score.completeness_percent:.3f}), F@0.5 {score.f_05:.3f}, normals {score.normals:.3f}, "
+        f"PSNR {psnr:.2f}, {trainer.step + 1} steps, {minutes * 6e4 / (trainer.step + 1):.1f} ms each, "
+        f"{report.faces} faces, peak {memory:.2f} GB"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scene", type=Path)
+    parser.add_argument("--minutes", type=float, nargs="+", default=[1.0, 5.0, 20.0])
+    parser.add_argument("--no-masks", action="store_true", help="leave the masks out of the training")
+    parser.add_argument("--plain-march", action="store_true", help="evaluate every marched section")
+    parser.add_argument("--on-table", action="store_true", help="leave the foot of the object out of accuracy")
+    parser.add_argument("--resolution", type=int, default=512, help="cells along the mesh lattice")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        capture = without_masks(options.scene, folder) if options.no_masks else options.scene
+        for minutes in options.minutes:
+            print(run(capture, options.scene, minutes, options, folder), flush=True)
+
+
+if __name__ == "__main__":
+    main()
