@@ -6,6 +6,7 @@ nerfstudio imports this module while it builds its list of methods, so nothing h
 from nerfstudio.plugins.types import MethodSpecification
 
 from neus_ns.cli.nerfstudio_export import register_mesh_subcommand
+from neus_ns.errors import print_input_errors_plainly
 from neus_ns.models.pipeline import SurfacePipelineConfig
 from neus_ns.training.device import default_machine, default_viewer
 from neus_ns.training.learning_rate import ProgressSchedulerConfig
@@ -13,6 +14,7 @@ from neus_ns.training.optimizers import FusedAdamConfig
 from neus_ns.training.trainer import SurfaceTrainerConfig
 
 register_mesh_subcommand()
+print_input_errors_plainly()
 
 neus_hash = MethodSpecification(
     SurfaceTrainerConfig(
@@ -27,7 +29,7 @@ neus_hash = MethodSpecification(
         vis="viewer+tensorboard",
         pipeline=SurfacePipelineConfig(),
         optimizers={
-            "tables": {"optimizer": FusedAdamConfig(lr=5e-3), "scheduler": ProgressSchedulerConfig()},
+            "tables": {"optimizer": FusedAdamConfig(lr=1e-2), "scheduler": ProgressSchedulerConfig()},
             "networks": {"optimizer": FusedAdamConfig(lr=2e-3), "scheduler": ProgressSchedulerConfig()},
             "sharpness": {"optimizer": FusedAdamConfig(lr=1e-3), "scheduler": ProgressSchedulerConfig()},
         },

@@ -9,10 +9,15 @@ from neus_ns.fields.mlp import relu_mlp
 
 
 class ColourNetwork(nn.Module):
-    """Colour in [0, 1] from position, view direction, raw SDF gradient, the SDF network's feature, and appearance."""
+    """Colour in [0, 1] from position, view direction, raw SDF gradient, the SDF network's feature, and appearance.
+
+    `view_strength`, set by schedule, scales the view encoding. While it is zero a wrong surface cannot be excused by
+    colours that change with the viewpoint, so it has to move.
+    """
 
     def __init__(self, features: int, appearance: int, width: int, hidden_layers: int) -> None:
         super().__init__()
+        self.view_strength = 1.0
         self.layers = relu_mlp(6 + SH_WIDTH + features + appearance, width, hidden_layers, 3)
 
     def forward(
@@ -23,5 +28,6 @@ class ColourNetwork(nn.Module):
         feature: Float[Tensor, "points channels"],
         appearance: Float[Tensor, "points embedding"],
     ) -> Float[Tensor, "points 3"]:
-        inputs = torch.cat([points, gradient, spherical_harmonics(directions), feature, appearance], 1)
+        view = spherical_harmonics(directions) * self.view_strength
+        inputs = torch.cat([points, gradient, view, feature, appearance], 1)
         return torch.sigmoid(self.layers(inputs))

@@ -15,6 +15,11 @@ def below_bound(sdf: Float[Tensor, " points"], bound: Float[Tensor, " points"]) 
     return F.relu(bound - sdf).sum() / max(len(sdf), 1)
 
 
+def on_surface(sdf: Float[Tensor, " points"]) -> Float[Tensor, ""]:
+    """Mean |f| at points known to lie on the surface (Geo-NeuS, eq. 9); absolute, so that outliers pull no harder."""
+    return sdf.abs().sum() / max(len(sdf), 1)
+
+
 def opacity_bce(opacity: Float[Tensor, " rays"], mask: Float[Tensor, " rays"]) -> Float[Tensor, ""]:
     """Binary cross-entropy of a ray's opacity against the foreground mask, both in [0, 1] (NeuS, wmask).
 

@@ -19,14 +19,16 @@ from torch.nn import Parameter
 
 from neus_ns.data.frame import SceneFrame, transform_points
 from neus_ns.data.region import SceneType
+from neus_ns.data.views import Views
+from neus_ns.data.visibility import sightlines
 from neus_ns.fields.sdf import SdfSample
 from neus_ns.fields.surface_field import SurfaceField, SurfaceFieldConfig
 from neus_ns.kernels.backend import BackendChoice, choose_backend
 from neus_ns.kernels.packed import weights_from_alpha
-from neus_ns.losses.geometric import below_bound, eikonal, opacity_bce
+from neus_ns.losses.geometric import below_bound, eikonal, on_surface, opacity_bce
 from neus_ns.losses.photometric import colour_l1
 from neus_ns.models.behind import Behind
-from neus_ns.models.free_space import FreeSpace
+from neus_ns.models.known_space import KnownPoints, KnownSpace
 from neus_ns.models.pictures import image_metrics_and_pictures
 from neus_ns.models.scene_type import PRESETS, BackgroundChoice, background_for
 from neus_ns.models.schedule import SurfaceSchedule
@@ -38,8 +40,11 @@ from neus_ns.rays.sections import Rays
 from neus_ns.rendering.composite import RenderedRays, composite
 from neus_ns.rendering.neus import alpha_from_sdf, annealed_slope
 
-# Points of free space looked at per step: few, since space outside the hull is large but smooth.
+# Points of free space and of the surface looked at per step: few, next to the ten thousand samples on rays.
 _FREE_POINTS = 512
+_SURFACE_POINTS = 512
+# How much deeper than its neighbours in a picture a point may lie and still count as seen (unit frame).
+_BEHIND_OTHERS = 0.05
 
 
 @dataclass
@@ -61,6 +66,11 @@ class SamplingConfig:
     grid_parts: int = 8
     """Updates in which every cell far from the surface is looked at once; those near it are looked at every time."""
 
+    def plan(self, finer: int) -> LookPlan:
+        """The plan of a ray, with this many times the sections and samples."""
+        budget = RefineBudget(finer * self.samples_on_surface, finer * self.samples_anywhere)
+        return LookPlan(2 / (finer * self.steps), budget if self.refine else None)
+
 
 @dataclass
 class LossWeights:
@@ -70,10 +80,12 @@ class LossWeights:
     """Absolute colour error."""
     eikonal: float = 0.1
     """Departure of the distance's gradient from unit length."""
-    mask: float = 0.3
+    mask: float = 0.1
     """Cross-entropy of opacity against the foreground mask, wherever masks exist."""
-    free_space: float = 1.0
-    """Shortfall of the distance below its bound outside the masks' visual hull."""
+    free_space: float = 10.0
+    """Shortfall of the distance below its bound where space is free: outside the masks' visual hull, on sightlines."""
+    points: float = 3.0
+    """Distance at the structure-from-motion points, where there are any; fades out, see the schedule."""
 
 
 @dataclass
@@ -126,28 +138,48 @@ class NeusHashModel(Model):
             background_for(config.scene_type, config.background, self.has_masks), config.appearance_width, self.backend
         )
         self.grid = OccupancyGrid(config.sampling.grid_resolution, config.sampling.grid_parts)
-        self.free_space = FreeSpace(config.sampling.grid_resolution)
+        self.known_space = KnownSpace(config.sampling.grid_resolution)
         self.appearance = nn.Embedding(self.num_train_data, config.appearance_width)
         nn.init.zeros_(self.appearance.weight)
-        budget = RefineBudget(config.sampling.samples_on_surface, config.sampling.samples_anywhere)
-        self.plan = LookPlan(2 / config.sampling.steps, budget if config.sampling.refine else None)
+        self.plan = config.sampling.plan(finer=1)
+        # A picture is looked at closely and without the averaging of many steps, so it gets more samples.
+        self.evaluation_plan = config.sampling.plan(finer=2)
         self.register_buffer("progress", torch.tensor(0.0))
         self.set_progress(0.0)
 
     # What the pipeline tells the model.
 
-    def enter_scene(self, frame: SceneFrame, allowed: Bool[Tensor, "res res res"] | None) -> None:
-        """Take in the scene frame, and which cells the masks allow at all."""
+    def enter_scene(
+        self,
+        frame: SceneFrame,
+        allowed: Bool[Tensor, "res res res"] | None,
+        points_parser: Float[Tensor, "points 3"] | None,
+        views_parser: Views,
+    ) -> None:
+        """Take in the scene frame, which cells the masks allow at all, and points known to lie on the surface."""
         self.field.set_frame(frame)
         if allowed is not None:
             self.grid.restrict(allowed)
-            self.free_space.learn_hull(self.grid.allowed)
+            self.known_space.learn_hull(self.grid.allowed)
+        if points_parser is not None:
+            views, points = (
+                views_parser.moved(frame.unit_from_parser),
+                transform_points(frame.unit_from_parser, points_parser),
+            )
+            self.known_space.learn_points(points, self.grid.allowed)
+            view, point = sightlines(views, self.known_space.points.cpu(), _BEHIND_OTHERS)
+            self.known_space.learn_sightlines(
+                views.world_from_camera[view, :, 3].float(), self.known_space.points.cpu()[point]
+            )
 
     def set_progress(self, progress: float) -> None:
         """Set every schedule: called before each step, and once after a checkpoint is loaded."""
         schedule = self.config.schedule
         self.progress.fill_(progress)
         self.slope_sharpness = schedule.slope_sharpness(progress)
+        self.field.colour_network.view_strength = schedule.view_strength(progress)
+        self.points_strength = schedule.points_strength(progress)
+        self.field.sharpness.ceiling = schedule.sharpness_ceiling(progress, self.config.sdf_field.initial_inv_s)
         grid = self.field.sdf_network.grid
         grid.set_active_levels(schedule.active_levels(progress, grid.layout.levels))
 
@@ -185,7 +217,8 @@ class NeusHashModel(Model):
         count = len(rays)
         shift = torch.rand(count, device=rays.origins.device) if self.training else rays.t_near.new_full((count,), 0.5)
         inv_s = self.field.sharpness()
-        sections = look(rays, self.grid, self._sdf_only, inv_s.detach(), self.plan, shift, self.backend)
+        plan = self.plan if self.training else self.evaluation_plan
+        sections = look(rays, self.grid, self._sdf_only, inv_s.detach(), plan, shift, self.backend)
         index = sections.ray_index
         points, directions = rays.points(sections), rays.directions[index]
         sample = self.field.sdf_network.sample(points)
@@ -213,7 +246,7 @@ class NeusHashModel(Model):
             "normals": 0.5 + 0.5 * surface.normal.clamp(-1, 1),
         }
         if self.training:
-            outputs |= {"behind": behind, "gradient": gradient, "free_space": self.field_in_free_space()}
+            outputs |= {"behind": behind, "gradient": gradient, "known": self.field_where_known()}
         return outputs
 
     @torch.no_grad()
@@ -225,10 +258,10 @@ class NeusHashModel(Model):
         appearance = self.appearance.weight.mean(0).expand(len(points), -1)
         return self.field.colour_network(points, -normals, sample.gradient, sample.feature, appearance)
 
-    def field_in_free_space(self) -> tuple[SdfSample, Float[Tensor, " points"]]:
-        """What the field says at random points outside the masks' hull, and the least it should say."""
-        points, bound = self.free_space.draw(_FREE_POINTS)
-        return self.field.sdf_network.sample(points), bound
+    def field_where_known(self) -> tuple[SdfSample, KnownPoints]:
+        """What the field says at random points where something is known: free ones first, then surface points."""
+        known = self.known_space.draw(_FREE_POINTS, _SURFACE_POINTS if self.points_strength > 0 else 0)
+        return self.field.sdf_network.sample(torch.cat([known.free, known.surface])), known
 
     # What is wrong with it.
 
@@ -248,11 +281,15 @@ class NeusHashModel(Model):
         weights = self.config.weights
         pixel_weight = batch["pixel_weight"].to(self.device)[:, 0]
         colour, outputs["ray_error"] = colour_l1(outputs["rgb"], self.target_colour(outputs, batch), pixel_weight)
-        free, bound = outputs["free_space"]
-        gradient = torch.cat([outputs["gradient"], free.gradient])
+        sample, known = outputs["known"]
+        gradient = torch.cat([outputs["gradient"], sample.gradient])
         losses = {"colour": weights.colour * colour, "eikonal": weights.eikonal * eikonal(gradient)}
+        free, surface = sample.sdf.split([len(known.free), len(known.surface)])
+        if len(surface):
+            losses["points"] = weights.points * self.points_strength * on_surface(surface)
+        if len(free):
+            losses["free_space"] = weights.free_space * below_bound(free, known.bound)
         if self.has_masks:
-            losses["free_space"] = weights.free_space * below_bound(free.sdf, bound)
             mask = batch["fg_mask"].to(self.device)[:, 0]
             losses["mask"] = weights.mask * opacity_bce(outputs["accumulation"][:, 0], mask)
         return losses

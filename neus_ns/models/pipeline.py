@@ -50,6 +50,7 @@ class SurfacePipeline(VanillaPipeline):
         self._samples_per_ray = 0.0
         if test_mode == "val":
             self._enter_scene()
+            self._warm_up()
 
     @property
     def surface_model(self) -> NeusHashModel:
@@ -61,7 +62,8 @@ class SurfacePipeline(VanillaPipeline):
         """Find the region of interest and what the masks allow; loading a checkpoint later overrides both."""
         manager, model = self.datamanager, self.surface_model
         views = manager.views_parser(masks=manager.has_masks)
-        region = find_region(views, manager.points_parser(), model.config.scene_type, manager.train_photo_names)
+        points = manager.points_parser()
+        region = find_region(views, points, model.config.scene_type, manager.train_photo_names)
         outputs = manager.train_dataparser_outputs
         frame = make_scene_frame(
             region, outputs.dataparser_transform, outputs.dataparser_scale, manager.nerfstudio_capture
@@ -71,11 +73,22 @@ class SurfacePipeline(VanillaPipeline):
             allowed = carve(
                 views, region.centre, region.radius, model.grid.resolution, margin_px=_MASK_MARGIN_PX, unseen=False
             )
-        model.enter_scene(frame, allowed)
+        model.enter_scene(frame, allowed, points, views)
         CONSOLE.log(
             f"region of interest: {region.how}; radius {frame.world_units_per_unit:.4g} in the units of your poses; "
             f"{model.backend_reason}"
         )
+
+    def _warm_up(self) -> None:
+        """One step that changes nothing, so that kernels are compiled before the training clock starts."""
+        with torch.random.fork_rng():
+            self.train()
+            _, losses, _ = self.get_train_loss_dict(0)
+            sum(losses.values(), torch.zeros((), device=self.device)).backward()
+        self.zero_grad(set_to_none=True)
+        self._samples_per_ray = 0.0
+        assert self.datamanager.train_pixel_sampler is not None
+        self.datamanager.train_pixel_sampler.set_num_rays_per_batch(self.datamanager.config.train_num_rays_per_batch)
 
     # Training.
 

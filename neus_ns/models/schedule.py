@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from neus_ns.training.schedules import ramp
 
+# By what factor the ceiling of sharpness rises before it is lifted altogether.
+_SHARPENING = 50.0
+
 
 @dataclass
 class SurfaceSchedule:
@@ -15,6 +18,32 @@ class SurfaceSchedule:
     """Share of training after which all hash grid levels are active."""
     slope_until: float = 0.1
     """Share of training after which only surfaces that face the ray are opaque (NeuS's cosine annealing)."""
+
+    blurred_until: float = 0.8
+    """Share of training after which the surface may be as sharp as it learns to be."""
+
+    points_until: float = 0.5
+    """Share of training over which the structure-from-motion points fade out; their noise is not the last word."""
+
+    view_from: float = 0.3
+    """Share of training from which colour may depend on the view direction; before, a surface can only explain parallax
+    by moving."""
+    view_until: float = 0.5
+    """Share of training from which the view direction counts in full."""
+
+    def view_strength(self, progress: float) -> float:
+        """Zero until `view_from`, one from `view_until` on."""
+        return ramp(progress, self.view_from, self.view_until)
+
+    def points_strength(self, progress: float) -> float:
+        """One at the start, falling to zero at `points_until`."""
+        return 1 - ramp(progress, 0.0, self.points_until)
+
+    def sharpness_ceiling(self, progress: float, initial_inv_s: float) -> float:
+        """How sharp the surface may be: from twice the initial sharpness up by a constant factor per share of time."""
+        if progress >= self.blurred_until:
+            return float("inf")
+        return 2 * initial_inv_s * _SHARPENING ** (progress / self.blurred_until)
 
     def active_levels(self, progress: float, levels: int) -> int:
         """Levels open one after another, the coarsest first."""

@@ -1,0 +1,99 @@
+"""What is known of space before any training: where it is empty, and points that lie on the surface.
+
+The object lies inside its masks' visual hull, so the distance to the hull bounds the distance to the object from below.
+Rendering never samples outside the hull; without this bound the field could be negative right up to the hull and
+beyond.
+
+Structure-from-motion points lie on the surface, give or take their noise (Geo-NeuS). A few thousand of them show the
+way into concavities that no outline shows, long before the photographs could, the more so as the line of sight from a
+camera to a point that it sees is empty.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from scipy.ndimage import distance_transform_edt
+from torch import Tensor, nn
+
+# Sightlines are believed from this far before the point (its noise) to that far (units of the region of interest), and
+# the distance to the surface there is at least this share of the way back from the point.
+_MARGIN, _REACH, _SURE_SHARE = 0.03, 1.0, 0.1
+
+
+@dataclass(frozen=True)
+class KnownPoints:
+    """Random points with what is known there: `bound`, the least distance of free points, and points on the surface."""
+
+    free: Float[Tensor, "free 3"]
+    bound: Float[Tensor, " free"]
+    surface: Float[Tensor, "surface 3"]
+
+
+class KnownSpace(nn.Module):
+    """Free space and surface points of the unit box. Derived from the capture at the start of training, not saved."""
+
+    cells: Tensor
+    bound: Tensor
+    points: Tensor
+    eyes: Tensor
+    seen: Tensor
+
+    def __init__(self, resolution: int) -> None:
+        super().__init__()
+        self.resolution = resolution
+        self.register_buffer("cells", torch.zeros(0, dtype=torch.long), persistent=False)
+        self.register_buffer("bound", torch.zeros(resolution**3), persistent=False)
+        self.register_buffer("points", torch.zeros(0, 3), persistent=False)
+        # The cameras that see `points` along sightlines, and the points they see, pair by pair.
+        self.register_buffer("eyes", torch.zeros(0, 3), persistent=False)
+        self.register_buffer("seen", torch.zeros(0, 3), persistent=False)
+
+    def learn_hull(self, allowed: Bool[Tensor, "res res res"]) -> None:
+        """Take in which cells may hold object."""
+        side = 2 / self.resolution
+        to_hull = distance_transform_edt(~allowed.cpu().numpy()) * side
+        # From a point anywhere in its cell to any point of an allowed one: a diagonal less than between their centres.
+        bound = torch.from_numpy(to_hull).float() - 3**0.5 * side
+        self.bound.copy_(bound.reshape(-1))
+        self.cells = torch.nonzero(bound.reshape(-1) > 0)[:, 0].to(self.cells.device)
+
+    def learn_points(self, points: Float[Tensor, "points 3"], allowed: Bool[Tensor, "res res res"]) -> None:
+        """Take in points of the surface; those in cells that are not allowed are background or mistakes."""
+        cell = ((points + 1) * (self.resolution / 2)).floor().long()
+        in_box = ((cell >= 0) & (cell < self.resolution)).all(-1)
+        cell, points = cell[in_box], points[in_box]
+        keep = allowed.cpu()[cell[:, 0], cell[:, 1], cell[:, 2]]
+        self.points = points[keep].to(self.points)
+
+    def learn_sightlines(self, eyes: Float[Tensor, "pairs 3"], seen: Float[Tensor, "pairs 3"]) -> None:
+        """Take in that the lines from `eyes` to the surface points `seen` are empty."""
+        self.eyes, self.seen = eyes.to(self.points), seen.to(self.points)
+
+    def draw(self, free: int, surface: int) -> KnownPoints:
+        """Random free points (off the hull, and as many again on sightlines as surface points), and surface points."""
+        outside, bound = self._off_the_hull(free)
+        in_sight, small = self._on_sightlines(surface)
+        surface = surface if len(self.points) else 0
+        chosen = self.points[torch.randint(max(len(self.points), 1), (surface,), device=self.points.device)]
+        return KnownPoints(torch.cat([outside, in_sight]), torch.cat([bound, small]), chosen)
+
+    def _on_sightlines(self, count: int) -> tuple[Float[Tensor, "free 3"], Float[Tensor, " free"]]:
+        """Points between a camera and what it sees, not too near that, with a distance they surely have."""
+        count = count if len(self.eyes) else 0
+        pair = torch.randint(max(len(self.eyes), 1), (count,), device=self.eyes.device)
+        towards = self.eyes[pair] - self.seen[pair]
+        length = towards.norm(dim=-1)
+        back = _MARGIN + torch.rand(count, device=length.device) * (_REACH - _MARGIN)
+        points = self.seen[pair] + towards * (back / length)[:, None]
+        usable = (back < length) & (points.norm(dim=-1) < 1)
+        return points[usable], (_SURE_SHARE * back)[usable]
+
+    def _off_the_hull(self, count: int) -> tuple[Float[Tensor, "free 3"], Float[Tensor, " free"]]:
+        """Points uniform over the cells outside the hull, with their least distance to it."""
+        count = count if len(self.cells) else 0
+        cell = self.cells[torch.randint(max(len(self.cells), 1), (count,), device=self.cells.device)]
+        res = self.resolution
+        index = torch.stack([cell // res**2, cell // res % res, cell % res], 1)
+        inside = torch.rand(count, 3, device=cell.device)
+        return (index + inside) * (2 / res) - 1, self.bound[cell]

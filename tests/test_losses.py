@@ -1,0 +1,41 @@
+"""Laws of the losses."""
+
+import torch
+
+from neus_ns.losses.geometric import below_bound, eikonal, on_surface, opacity_bce
+from neus_ns.losses.photometric import colour_l1
+
+
+def test_eikonal_is_zero_for_distances_only():
+    directions = torch.nn.functional.normalize(torch.randn(50, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
+    assert eikonal(directions) < 1e-12
+    torch.testing.assert_close(eikonal(3 * directions), torch.tensor(4.0))
+    assert eikonal(torch.zeros(0, 3)) == 0
+
+
+def test_bound_punishes_only_what_falls_short():
+    sdf = torch.tensor([0.5, 0.1, -0.2], requires_grad=True)
+    loss = below_bound(sdf, torch.tensor([0.3, 0.3, 0.3]))
+    torch.testing.assert_close(loss, torch.tensor((0.2 + 0.5) / 3))
+    loss.backward()
+    assert sdf.grad is not None and sdf.grad[0] == 0 and (sdf.grad[1:] < 0).all()
+
+
+def test_points_pull_from_both_sides():
+    sdf = torch.tensor([0.2, -0.1], requires_grad=True)
+    on_surface(sdf).backward()
+    assert sdf.grad is not None and sdf.grad[0] > 0 > sdf.grad[1]
+
+
+def test_mask_loss_wants_opacity_inside_and_emptiness_outside():
+    opacity = torch.tensor([0.5, 0.5], requires_grad=True)
+    opacity_bce(opacity, torch.tensor([1.0, 0.0])).backward()
+    assert opacity.grad is not None and opacity.grad[0] < 0 < opacity.grad[1]
+    assert torch.isfinite(opacity_bce(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.0])))
+
+
+def test_unbiasing_weights_multiply_the_loss_but_not_the_error_fed_back():
+    rendered, photo = torch.full((2, 3), 0.5), torch.tensor([[0.5, 0.5, 0.5], [0.2, 0.5, 0.9]])
+    loss, error = colour_l1(rendered, photo, torch.tensor([1.0, 2.0]))
+    torch.testing.assert_close(error, torch.tensor([0.0, 0.7]))
+    torch.testing.assert_close(loss, torch.tensor(0.7))

@@ -1,0 +1,72 @@
+"""What changes while training does so by shares of training, and what is known of space is kept apart rightly."""
+
+import subprocess
+import sys
+
+import torch
+
+from neus_ns.fields.sharpness import Sharpness
+from neus_ns.models.known_space import KnownSpace
+from neus_ns.models.schedule import SurfaceSchedule
+
+
+def test_levels_open_one_after_another_and_all_in_the_end():
+    schedule = SurfaceSchedule(first_levels=4, levels_until=0.5)
+    levels = [schedule.active_levels(step / 100, 14) for step in range(101)]
+    assert levels[0] == 4 and levels[50] == levels[-1] == 14
+    assert all(0 <= after - before <= 1 for before, after in zip(levels[:-1], levels[1:], strict=True))
+
+
+def test_sharpness_keeps_below_its_ceiling_until_that_is_lifted():
+    schedule, sharpness = SurfaceSchedule(), Sharpness(20.0)
+    with torch.no_grad():
+        sharpness.v.fill_(1.0)
+    seen = []
+    for step in range(101):
+        sharpness.ceiling = schedule.sharpness_ceiling(step / 100, 20.0)
+        seen.append(float(sharpness()))
+    assert seen[0] == 40.0 and all(after >= before for before, after in zip(seen[:-1], seen[1:], strict=True))
+    assert abs(seen[-1] / float(torch.exp(torch.tensor(10.0))) - 1) < 1e-4
+
+
+def test_view_and_points_take_turns():
+    schedule = SurfaceSchedule()
+    assert schedule.view_strength(0.0) == 0 and schedule.view_strength(1.0) == 1
+    assert schedule.points_strength(0.0) == 1 and schedule.points_strength(1.0) == 0
+
+
+def cube(resolution: int) -> torch.Tensor:
+    allowed = torch.zeros(resolution, resolution, resolution, dtype=torch.bool)
+    middle = slice(resolution // 4, -resolution // 4)
+    allowed[middle, middle, middle] = True
+    return allowed
+
+
+def test_free_points_lie_outside_the_hull_and_their_bound_holds():
+    known = KnownSpace(16)
+    known.learn_hull(cube(16))
+    torch.manual_seed(0)
+    drawn = known.draw(2000, 50)
+    # The hull is the cube [-0.5, 0.5]^3; its distance is the length of what sticks out.
+    true_distance = (drawn.free.abs() - 0.5).clamp_min(0).norm(dim=-1)
+    assert (drawn.bound <= true_distance + 1e-6).all() and (drawn.bound > 0).all()
+    assert len(drawn.surface) == 0
+
+
+def test_points_outside_the_hull_are_not_taken_in():
+    known = KnownSpace(16)
+    points = torch.tensor([[0.0, 0.0, 0.4], [0.9, 0.0, 0.0], [5.0, 0.0, 0.0]])
+    known.learn_points(points, cube(16))
+    torch.testing.assert_close(known.points, points[:1])
+    assert known.draw(10, 7).surface.shape == (7, 3) and len(known.draw(10, 7).free) == 0
+
+
+def test_input_errors_end_any_command_in_one_sentence():
+    code = (
+        "from neus_ns.errors import InputError, print_input_errors_plainly\n"
+        "print_input_errors_plainly()\nraise InputError('The file x.json is empty; write it again.')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr == "The file x.json is empty; write it again.\n"
+    bug = code.replace("raise InputError", "raise KeyError")
+    assert "Traceback" in subprocess.run([sys.executable, "-c", bug], capture_output=True, text=True).stderr
