@@ -5,6 +5,7 @@ import sys
 
 import torch
 
+from neus_ns.data.views import Views
 from neus_ns.fields.sharpness import Sharpness
 from neus_ns.models.known_space import KnownSpace
 from neus_ns.models.schedule import SurfaceSchedule
@@ -35,6 +36,13 @@ def test_view_and_points_take_turns():
     assert schedule.points_strength(0.0) == 1 and schedule.points_strength(1.0) == 0
 
 
+def one_view() -> Views:
+    """A camera three units above the origin, looking down at it."""
+    pose = torch.tensor([[[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 3]]])
+    size = torch.full((1,), 64.0)
+    return Views(pose, size, size, size / 2, size / 2, size, size, None)
+
+
 def cube(resolution: int) -> torch.Tensor:
     allowed = torch.zeros(resolution, resolution, resolution, dtype=torch.bool)
     middle = slice(resolution // 4, -resolution // 4)
@@ -56,9 +64,9 @@ def test_free_points_lie_outside_the_hull_and_their_bound_holds():
 def test_points_outside_the_hull_are_not_taken_in():
     known = KnownSpace(16)
     points = torch.tensor([[0.0, 0.0, 0.4], [0.9, 0.0, 0.0], [5.0, 0.0, 0.0]])
-    known.learn_points(points, cube(16))
+    known.learn_points(points, one_view(), cube(16))
     torch.testing.assert_close(known.points, points[:1])
-    assert known.draw(10, 7).surface.shape == (7, 3) and len(known.draw(10, 7).free) == 0
+    assert known.draw(10, 7).surface.shape == (7, 3) and len(known.draw(10, 0).free) == 0
 
 
 def test_input_errors_end_any_command_in_one_sentence():
@@ -70,3 +78,16 @@ def test_input_errors_end_any_command_in_one_sentence():
     assert done.returncode == 1 and done.stderr == "The file x.json is empty; write it again.\n"
     bug = code.replace("raise InputError", "raise KeyError")
     assert "Traceback" in subprocess.run([sys.executable, "-c", bug], capture_output=True, text=True).stderr
+
+
+def test_sightline_points_lie_between_eye_and_surface():
+    known = KnownSpace(16)
+    seen = torch.tensor([[0.0, 0.0, 0.2]])
+    known.learn_points(seen, one_view(), cube(16))
+    torch.testing.assert_close(known.eyes, torch.tensor([[0.0, 0.0, 3.0]]))
+    torch.manual_seed(0)
+    drawn = known.draw(100, 200)
+    assert len(drawn.free) > 50
+    assert (drawn.free[:, :2] == 0).all() and (drawn.free[:, 2] > 0.2).all() and (drawn.free[:, 2] < 1).all()
+    assert (drawn.bound <= drawn.free[:, 2] - 0.2 + 1e-6).all()
+    assert len(known.draw(100, 0).free) == 0

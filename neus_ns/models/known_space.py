@@ -16,9 +16,14 @@ from jaxtyping import Bool, Float
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 
+from neus_ns.data.views import Views
+from neus_ns.data.visibility import sightlines
+
 # Sightlines are believed from this far before the point (its noise) to that far (units of the region of interest), and
 # the distance to the surface there is at least this share of the way back from the point.
 _MARGIN, _REACH, _SURE_SHARE = 0.03, 1.0, 0.1
+# How much deeper than its neighbours in a picture a point may lie and still count as seen (unit frame).
+_BEHIND_OTHERS = 0.05
 
 
 @dataclass(frozen=True)
@@ -58,17 +63,22 @@ class KnownSpace(nn.Module):
         self.bound.copy_(bound.reshape(-1))
         self.cells = torch.nonzero(bound.reshape(-1) > 0)[:, 0].to(self.cells.device)
 
-    def learn_points(self, points: Float[Tensor, "points 3"], allowed: Bool[Tensor, "res res res"]) -> None:
-        """Take in points of the surface; those in cells that are not allowed are background or mistakes."""
+    def learn_points(
+        self, points: Float[Tensor, "points 3"], views: Views, allowed: Bool[Tensor, "res res res"]
+    ) -> None:
+        """Take in points of the surface and the cameras that see them, all in the unit frame.
+
+        Points in cells that are not allowed are background or mistakes.
+        """
         cell = ((points + 1) * (self.resolution / 2)).floor().long()
         in_box = ((cell >= 0) & (cell < self.resolution)).all(-1)
         cell, points = cell[in_box], points[in_box]
         keep = allowed.cpu()[cell[:, 0], cell[:, 1], cell[:, 2]]
-        self.points = points[keep].to(self.points)
-
-    def learn_sightlines(self, eyes: Float[Tensor, "pairs 3"], seen: Float[Tensor, "pairs 3"]) -> None:
-        """Take in that the lines from `eyes` to the surface points `seen` are empty."""
-        self.eyes, self.seen = eyes.to(self.points), seen.to(self.points)
+        points = points[keep]
+        view, point = sightlines(views, points, _BEHIND_OTHERS)
+        self.points = points.to(self.points)
+        self.eyes = views.world_from_camera[view, :, 3].to(self.points)
+        self.seen = points[point].to(self.points)
 
     def draw(self, free: int, surface: int) -> KnownPoints:
         """Random free points (off the hull, and as many again on sightlines as surface points), and surface points."""

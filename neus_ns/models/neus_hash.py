@@ -20,7 +20,6 @@ from torch.nn import Parameter
 from neus_ns.data.frame import SceneFrame, transform_points
 from neus_ns.data.region import SceneType
 from neus_ns.data.views import Views
-from neus_ns.data.visibility import sightlines
 from neus_ns.fields.sdf import SdfSample
 from neus_ns.fields.surface_field import SurfaceField, SurfaceFieldConfig
 from neus_ns.kernels.backend import BackendChoice, choose_backend
@@ -43,8 +42,6 @@ from neus_ns.rendering.neus import alpha_from_sdf, annealed_slope
 # Points of free space and of the surface looked at per step: few, next to the ten thousand samples on rays.
 _FREE_POINTS = 512
 _SURFACE_POINTS = 512
-# How much deeper than its neighbours in a picture a point may lie and still count as seen (unit frame).
-_BEHIND_OTHERS = 0.05
 
 
 @dataclass
@@ -162,15 +159,9 @@ class NeusHashModel(Model):
             self.grid.restrict(allowed)
             self.known_space.learn_hull(self.grid.allowed)
         if points_parser is not None:
-            views, points = (
-                views_parser.moved(frame.unit_from_parser),
-                transform_points(frame.unit_from_parser, points_parser),
-            )
-            self.known_space.learn_points(points, self.grid.allowed)
-            view, point = sightlines(views, self.known_space.points.cpu(), _BEHIND_OTHERS)
-            self.known_space.learn_sightlines(
-                views.world_from_camera[view, :, 3].float(), self.known_space.points.cpu()[point]
-            )
+            points = transform_points(frame.unit_from_parser, points_parser)
+            views = views_parser.moved(frame.unit_from_parser)
+            self.known_space.learn_points(points, views, self.grid.allowed)
 
     def set_progress(self, progress: float) -> None:
         """Set every schedule: called before each step, and once after a checkpoint is loaded."""
