@@ -8,7 +8,6 @@ from nerfstudio.plugins.types import MethodSpecification
 from neus_ns.cli.nerfstudio_export import register_mesh_subcommand
 from neus_ns.errors import print_input_errors_plainly
 from neus_ns.models.pipeline import SurfacePipelineConfig
-from neus_ns.training.device import default_machine, default_viewer
 from neus_ns.training.learning_rate import ProgressSchedulerConfig
 from neus_ns.training.optimizers import FusedAdamConfig
 from neus_ns.training.trainer import SurfaceTrainerConfig
@@ -16,16 +15,16 @@ from neus_ns.training.trainer import SurfaceTrainerConfig
 register_mesh_subcommand()
 print_input_errors_plainly()
 
-neus_hash = MethodSpecification(
-    SurfaceTrainerConfig(
+
+def neus_hash_config() -> SurfaceTrainerConfig:
+    """A fresh configuration of neus-hash."""
+    return SurfaceTrainerConfig(
         method_name="neus-hash",
         max_num_iterations=20_000,
         steps_per_save=2000,
         steps_per_eval_batch=0,
         steps_per_eval_image=2000,
         steps_per_eval_all_images=1_000_000,
-        machine=default_machine(),
-        viewer=default_viewer(),
         vis="viewer+tensorboard",
         pipeline=SurfacePipelineConfig(),
         optimizers={
@@ -33,6 +32,10 @@ neus_hash = MethodSpecification(
             "networks": {"optimizer": FusedAdamConfig(lr=2e-3), "scheduler": ProgressSchedulerConfig()},
             "sharpness": {"optimizer": FusedAdamConfig(lr=1e-3), "scheduler": ProgressSchedulerConfig()},
         },
-    ),
+    )
+
+
+neus_hash = MethodSpecification(
+    neus_hash_config(),
     description="NeuS on a hash grid, marching only where the surface can be: photographs to mesh, fast, CPU or CUDA.",
 )

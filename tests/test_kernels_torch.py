@@ -26,7 +26,7 @@ def naive_encode(positions: torch.Tensor, table: torch.Tensor, layout: GridLayou
                 row = x + y * (resolution + 1) + z * (resolution + 1) ** 2
             else:
                 row = (x ^ (y * PRIME_Y & 0xFFFFFFFF) ^ (z * PRIME_Z & 0xFFFFFFFF)) % layout.rows
-            weight = 1.0
+            weight = torch.ones(len(positions), dtype=positions.dtype)
             for axis, upper in enumerate((dx, dy, dz)):
                 weight = weight * (fraction[:, axis] if upper else 1 - fraction[:, axis])
             total = total + weight[:, None] * table[level, row]

@@ -1,14 +1,13 @@
 """neus-hash as a whole, on a tiny ball: it trains, resumes, renders, and answers in nerfstudio's terms."""
 
-import copy
 from pathlib import Path
 
 import pytest
 import torch
 
 from neus_ns.data.frame import SceneFrame, similarity, transform_points
-from neus_ns.methods import neus_hash
-from neus_ns.models.pipeline import SurfacePipeline
+from neus_ns.methods import neus_hash_config
+from neus_ns.models.pipeline import SurfacePipeline, SurfacePipelineConfig, surface_pipeline
 from neus_ns.models.scene_type import background_for
 from neus_ns.training.trainer import SurfaceTrainer, SurfaceTrainerConfig
 from tests.scenes import Ball, tiny_capture
@@ -27,19 +26,24 @@ def bare_capture(tmp_path_factory) -> Path:
     return folder
 
 
+def pipeline_config(config: SurfaceTrainerConfig) -> SurfacePipelineConfig:
+    assert isinstance(config.pipeline, SurfacePipelineConfig)
+    return config.pipeline
+
+
 def tiny_config(capture: Path, output: Path, steps: int) -> SurfaceTrainerConfig:
-    config = copy.deepcopy(neus_hash.config)
-    assert isinstance(config, SurfaceTrainerConfig)
-    config.pipeline.datamanager.data = capture
+    config = neus_hash_config()
+    pipeline = pipeline_config(config)
+    pipeline.datamanager.data = capture
     config.output_dir, config.experiment_name, config.timestamp = output, "test", "run"
     config.max_num_iterations, config.vis, config.steps_per_eval_image = steps, "tensorboard", 0
     config.logging.local_writer.enable = False
     config.machine.device_type = "cpu"
-    model = config.pipeline.model
+    model = pipeline.model
     model.backend = "torch"
     model.sdf_field.levels, model.sdf_field.log2_rows, model.sdf_field.finest = 6, 12, 64
     model.sampling.grid_resolution, model.sampling.steps = 24, 48
-    config.pipeline.samples_per_step = 1500
+    pipeline.samples_per_step = 1500
     return config
 
 
@@ -52,8 +56,7 @@ def trained(config: SurfaceTrainerConfig) -> SurfaceTrainer:
 
 
 def pipeline_of(trainer: SurfaceTrainer) -> SurfacePipeline:
-    assert isinstance(trainer.pipeline, SurfacePipeline)
-    return trainer.pipeline
+    return surface_pipeline(trainer.pipeline)
 
 
 def test_a_known_ball_comes_back_in_world_units(capture, tmp_path):
@@ -96,7 +99,7 @@ def test_checkpoints_hold_only_tensors_and_plain_values(capture, tmp_path):
 
 def test_without_masks_there_is_a_learned_background_and_no_mask_loss(bare_capture, tmp_path):
     config = tiny_config(bare_capture, tmp_path, 3)
-    config.pipeline.model.appearance_width = 4
+    pipeline_config(config).model.appearance_width = 4
     pipeline = pipeline_of(trained(config))
     pipeline.train()
     _, losses, _ = pipeline.get_train_loss_dict(3)
@@ -153,7 +156,7 @@ def test_scene_type_decides_sign_and_background():
 
 def test_indoor_starts_inside_out(bare_capture, tmp_path):
     config = tiny_config(bare_capture, tmp_path, 1)
-    config.pipeline.model.scene_type = "indoor"
+    pipeline_config(config).model.scene_type = "indoor"
     model = pipeline_of(trained(config)).surface_model
     assert model.field.sdf_network.sdf(torch.zeros(1, 3)) > 0.5
     assert model.behind.background == "none"

@@ -1,6 +1,6 @@
 """`neus-demo`: make a small capture, train neus-hash on it, export the mesh, score it, draw one picture of it all."""
 
-import copy
+import os
 import sys
 import threading
 import time
@@ -53,11 +53,13 @@ def run(demo: Demo) -> "Score":
         mesh_path = export(demo, trainer, bars)
         task = bars.add_task("Scoring and drawing", total=None)
         from neus_ns.cli.demo_picture import draw, hull_of, scored
+        from neus_ns.models.pipeline import surface_pipeline
 
-        scores = {"neus-hash": scored(mesh_path, capture), "visual hull": scored(hull_of(trainer.pipeline), capture)}
+        pipeline = surface_pipeline(trainer.pipeline)
+        scores = {"neus-hash": scored(mesh_path, capture), "visual hull": scored(hull_of(pipeline), capture)}
         seconds = time.perf_counter() - started
         picture = demo.output_dir / "comparison.png"
-        draw(picture, capture, mesh_path, trainer.pipeline, scores["neus-hash"], seconds)
+        draw(picture, capture, mesh_path, pipeline, scores["neus-hash"], seconds)
         bars.update(task, total=1, completed=1)
     console.print(table_of(scores))
     console.print(f"mesh     {mesh_path}\npicture  {picture}\n{seconds:.0f} s in all", highlight=False)
@@ -85,9 +87,9 @@ def train(demo: Demo, capture: Path, bars: Progress) -> "SurfaceTrainer":
     task = bars.add_task("Loading nerfstudio", total=None)
     from nerfstudio.scripts.train import _set_random_seed
 
-    from neus_ns.methods import neus_hash
+    from neus_ns.methods import neus_hash_config
 
-    config = copy.deepcopy(neus_hash.config)
+    config = neus_hash_config()
     config.pipeline.datamanager.data = capture
     config.output_dir, config.experiment_name, config.timestamp = demo.output_dir / "outputs", "demo", "latest"
     config.max_minutes, config.vis, config.steps_per_eval_image = demo.minutes, "tensorboard", 0
@@ -117,6 +119,7 @@ def train(demo: Demo, capture: Path, bars: Progress) -> "SurfaceTrainer":
 
 def export(demo: Demo, trainer: "SurfaceTrainer", bars: Progress) -> Path:
     """The trained surface as a mesh in the capture's own units."""
+    from neus_ns.models.pipeline import surface_pipeline
     from neus_ns.surface.export import MeshOptions, export_surface
 
     path = demo.output_dir / "mesh.ply"
@@ -127,7 +130,8 @@ def export(demo: Demo, trainer: "SurfaceTrainer", bars: Progress) -> Path:
             tasks[stage] = bars.add_task(stage, total=1.0)
         bars.update(tasks[stage], completed=share)
 
-    export_surface(trainer.pipeline.surface_source(), MeshOptions(resolution=demo.resolution), path, show)
+    source = surface_pipeline(trainer.pipeline).surface_source()
+    export_surface(source, MeshOptions(resolution=demo.resolution), path, show)
     return path
 
 
@@ -144,6 +148,9 @@ def table_of(scores: "dict[str, Score]") -> Table:
 
 def entrypoint() -> None:
     """The command `neus-demo`."""
+    # Our kernels and torch's OpenMP take turns on the same cores. By default a resting OpenMP thread spins for so long
+    # that it steals a quarter of every step; this must be said before torch is loaded.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     tyro.cli(Demo).main()
 
 

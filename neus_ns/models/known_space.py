@@ -11,6 +11,7 @@ camera to a point that it sees is empty.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from scipy.ndimage import distance_transform_edt
@@ -57,7 +58,7 @@ class KnownSpace(nn.Module):
     def learn_hull(self, allowed: Bool[Tensor, "res res res"]) -> None:
         """Take in which cells may hold object."""
         side = 2 / self.resolution
-        to_hull = distance_transform_edt(~allowed.cpu().numpy()) * side
+        to_hull = np.asarray(distance_transform_edt(~allowed.cpu().numpy())) * side
         # From a point anywhere in its cell to any point of an allowed one: a diagonal less than between their centres.
         bound = torch.from_numpy(to_hull).float() - 3**0.5 * side
         self.bound.copy_(bound.reshape(-1))

@@ -22,7 +22,7 @@ from neus_ns.data.region import SceneType
 from neus_ns.data.views import Views
 from neus_ns.fields.sdf import SdfSample
 from neus_ns.fields.surface_field import SurfaceField, SurfaceFieldConfig
-from neus_ns.kernels.backend import BackendChoice, choose_backend
+from neus_ns.kernels.backend import Backend, BackendChoice, choose_backend
 from neus_ns.kernels.packed import weights_from_alpha
 from neus_ns.losses.geometric import below_bound, eikonal, on_surface, opacity_bce
 from neus_ns.losses.photometric import colour_l1
@@ -127,6 +127,7 @@ class NeusHashModel(Model):
         preset = PRESETS[config.scene_type]
         self.has_masks = bool(metadata.get("has_masks", False))
         device = torch.device(self.kwargs.get("device", "cpu"))
+        self.backend: Backend
         self.backend, self.backend_reason = choose_backend(config.backend, device.type)
         self.field = SurfaceField(
             config.sdf_field, preset.initial_radius, preset.inside_out, config.appearance_width, self.backend

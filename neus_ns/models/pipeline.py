@@ -24,6 +24,12 @@ from neus_ns.surface.source import SurfaceSource
 _MASK_MARGIN_PX = 2.0
 
 
+def surface_pipeline(pipeline: object) -> "SurfacePipeline":
+    """The pipeline of one of our methods, for callers to whom nerfstudio hands a more general type."""
+    assert isinstance(pipeline, SurfacePipeline)
+    return pipeline
+
+
 @dataclass
 class SurfacePipelineConfig(VanillaPipelineConfig):
     """Photographs and model, joined."""

@@ -8,7 +8,6 @@ photographs inside their masks' frame, training speed, and peak memory of the pr
 """
 
 import argparse
-import copy
 import json
 import resource
 import tempfile
@@ -19,8 +18,8 @@ import trimesh
 
 from neus_ns.evaluation.camera import training_cameras
 from neus_ns.evaluation.geometry import GroundTruth, score_mesh
-from neus_ns.methods import neus_hash
-from neus_ns.models.pipeline import SurfacePipeline
+from neus_ns.methods import neus_hash_config
+from neus_ns.models.pipeline import SurfacePipelineConfig, surface_pipeline
 from neus_ns.surface.export import MeshOptions, export_surface
 from neus_ns.training.trainer import SurfaceTrainer
 
@@ -42,7 +41,8 @@ def without_masks(scene: Path, folder: Path) -> Path:
 
 def run(capture: Path, scene: Path, minutes: float, options: argparse.Namespace, folder: Path) -> str:
     """Train, export, score; one line."""
-    config = copy.deepcopy(neus_hash.config)
+    config = neus_hash_config()
+    assert isinstance(config.pipeline, SurfacePipelineConfig)
     config.pipeline.datamanager.data = capture
     config.pipeline.model.sampling.refine = not options.plain_march
     config.output_dir, config.experiment_name, config.timestamp = folder, "benchmark", f"{minutes:g}"
@@ -54,8 +54,7 @@ def run(capture: Path, scene: Path, minutes: float, options: argparse.Namespace,
     assert isinstance(trainer, SurfaceTrainer)
     trainer.setup()
     trainer.train()
-    pipeline = trainer.pipeline
-    assert isinstance(pipeline, SurfacePipeline)
+    pipeline = surface_pipeline(trainer.pipeline)
     path = folder / f"mesh-{minutes:g}.ply"
     report = export_surface(pipeline.surface_source(), MeshOptions(resolution=options.resolution, colour=False), path)
     mesh = trimesh.load(path, force="mesh", process=False)
