@@ -28,7 +28,10 @@ def neus_hash_config() -> SurfaceTrainerConfig:
         vis="viewer+tensorboard",
         pipeline=SurfacePipelineConfig(),
         optimizers={
-            "tables": {"optimizer": FusedAdamConfig(lr=1e-2), "scheduler": ProgressSchedulerConfig()},
+            "tables": {
+                "optimizer": FusedAdamConfig(lr=1e-2, keep_gradients=True),
+                "scheduler": ProgressSchedulerConfig(),
+            },
             "networks": {"optimizer": FusedAdamConfig(lr=2e-3), "scheduler": ProgressSchedulerConfig()},
             "sharpness": {"optimizer": FusedAdamConfig(lr=1e-3), "scheduler": ProgressSchedulerConfig()},
         },

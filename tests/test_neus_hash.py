@@ -139,6 +139,24 @@ def test_evaluation_answers_in_nerfstudios_terms(capture, tmp_path):
     assert solid.any() and (distance.abs().median() / scale) < 0.1
 
 
+def test_backends_train_alike_and_read_each_others_checkpoints(capture, tmp_path):
+    """The same losses to rounding, whichever kernels run; and a checkpoint of one renders the same on the other."""
+    losses, pipelines = {}, {}
+    for backend in ("torch", "warp"):
+        config = tiny_config(capture[0], tmp_path / backend, 4)
+        pipeline_config(config).model.backend = backend
+        pipelines[backend] = pipeline_of(trained(config))
+        assert pipelines[backend].surface_model.backend == backend
+    torch_state = pipelines["torch"].state_dict()
+    pipelines["warp"].load_pipeline(torch_state, 3)
+    for backend, pipeline in pipelines.items():
+        torch.manual_seed(5)
+        pipeline.train()
+        _, terms, _ = pipeline.get_train_loss_dict(4)
+        losses[backend] = {name: float(value.detach()) for name, value in terms.items()}
+    assert losses["warp"] == pytest.approx(losses["torch"], rel=2e-3, abs=1e-5)
+
+
 def test_two_evaluations_of_one_photograph_agree(capture, tmp_path):
     pipeline = pipeline_of(trained(tiny_config(capture[0], tmp_path, 3)))
     pipeline.eval()

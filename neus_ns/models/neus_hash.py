@@ -179,6 +179,11 @@ class NeusHashModel(Model):
         """Let the occupancy grid follow the surface."""
         self.grid.update(self.field.sdf_network.sdf, self.field.sharpness().detach(), everything)
 
+    def scatter_into_gradients(self) -> None:
+        """Let the kernels add table gradients straight into `.grad`, which the optimiser keeps from step to step."""
+        for table in self.get_param_groups()["tables"]:
+            table.scatter_into_grad = True  # type: ignore[attr-defined]
+
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         field_ = self.field
         networks = [*field_.sdf_network.hidden.parameters(), *field_.sdf_network.output.parameters()]

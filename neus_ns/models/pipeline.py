@@ -56,6 +56,9 @@ class SurfacePipeline(VanillaPipeline):
         self._samples_per_ray = 0.0
         if test_mode == "val":
             self._enter_scene()
+            if self.world_size == 1:
+                # Under DDP its hooks must see the gradients, so there they take the ordinary way.
+                self.surface_model.scatter_into_gradients()
             self._warm_up()
 
     @property
