@@ -119,6 +119,15 @@ def test_masks_reach_the_loss(capture, tmp_path):
     assert torch.isfinite(metrics["psnr"])
 
 
+def test_a_batch_of_evaluation_has_losses_too(capture, bare_capture, tmp_path):
+    for name, folder in (("masks", capture[0]), ("bare", bare_capture)):
+        config = tiny_config(folder, tmp_path / name, 2)
+        config.steps_per_eval_batch = 1
+        _, losses, _ = pipeline_of(trained(config)).get_eval_loss_dict(2)
+        assert set(losses) == ({"colour", "mask"} if name == "masks" else {"colour"})
+        assert all(torch.isfinite(value) for value in losses.values())
+
+
 def test_evaluation_answers_in_nerfstudios_terms(capture, tmp_path):
     pipeline = pipeline_of(trained(tiny_config(capture[0], tmp_path, 60)))
     figures, pictures = pipeline.get_eval_image_metrics_and_images(0)

@@ -23,6 +23,11 @@ class Behind(nn.Module):
         self.background = background
         self.world = BackgroundField(64, appearance, backend) if background == "learned" else None
 
+    @property
+    def shade(self) -> float:
+        """Grey value of a background of one colour; `random` is white outside training."""
+        return 1.0 if self.background in ("white", "random") else 0.0
+
     def table_parameters(self) -> list[Parameter]:
         return [] if self.world is None else [self.world.grid.table]
 
@@ -35,8 +40,7 @@ class Behind(nn.Module):
             return self._render_world(self.world, rays, appearance)
         if self.background == "random" and self.training:
             return torch.rand_like(rays.directions)
-        shade = 1.0 if self.background in ("white", "random") else 0.0
-        return torch.full_like(rays.directions, shade)
+        return torch.full_like(rays.directions, self.shade)
 
     def _render_world(
         self, world: BackgroundField, rays: Rays, appearance: Float[Tensor, "rays embedding"]

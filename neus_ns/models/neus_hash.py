@@ -268,27 +268,34 @@ class NeusHashModel(Model):
         if not self.has_masks:
             return image
         mask = batch["fg_mask"].to(self.device)
-        return image * mask + outputs["behind"] * (1 - mask)
+        # Only training draws a background of its own for every ray.
+        return image * mask + outputs.get("behind", self.behind.shade) * (1 - mask)
 
     def get_loss_dict(
         self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Any] | None = None
     ) -> dict[str, Tensor]:
-        """Every loss term, weighted here and nowhere else."""
+        """Every loss term, weighted here and in `geometry_losses`, which evaluation leaves out."""
         del metrics_dict
         weights = self.config.weights
         pixel_weight = batch["pixel_weight"].to(self.device)[:, 0]
         colour, outputs["ray_error"] = colour_l1(outputs["rgb"], self.target_colour(outputs, batch), pixel_weight)
+        losses = {"colour": weights.colour * colour}
+        if self.has_masks:
+            mask = batch["fg_mask"].to(self.device)[:, 0]
+            losses["mask"] = weights.mask * opacity_bce(outputs["accumulation"][:, 0], mask)
+        return losses | self.geometry_losses(outputs) if "known" in outputs else losses
+
+    def geometry_losses(self, outputs: dict[str, Any]) -> dict[str, Tensor]:
+        """What the distance must be like whatever the photographs show, and where something is known of it."""
+        weights = self.config.weights
         sample, known = outputs["known"]
         gradient = torch.cat([outputs["gradient"], sample.gradient])
-        losses = {"colour": weights.colour * colour, "eikonal": weights.eikonal * eikonal(gradient)}
+        losses = {"eikonal": weights.eikonal * eikonal(gradient)}
         free, surface = sample.sdf.split([len(known.free), len(known.surface)])
         if len(surface):
             losses["points"] = weights.points * self.points_strength * on_surface(surface)
         if len(free):
             losses["free_space"] = weights.free_space * below_bound(free, known.bound)
-        if self.has_masks:
-            mask = batch["fg_mask"].to(self.device)[:, 0]
-            losses["mask"] = weights.mask * opacity_bce(outputs["accumulation"][:, 0], mask)
         return losses
 
     def get_metrics_dict(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Tensor]:
