@@ -22,8 +22,9 @@ def neus_hash_config() -> SurfaceTrainerConfig:
         method_name="neus-hash",
         max_num_iterations=20_000,
         steps_per_save=2000,
+        # Evaluation counts towards --max-minutes, and on a CPU one photograph takes as long as hundreds of steps.
         steps_per_eval_batch=0,
-        steps_per_eval_image=2000,
+        steps_per_eval_image=5000,
         steps_per_eval_all_images=1_000_000,
         vis="viewer+tensorboard",
         pipeline=SurfacePipelineConfig(),

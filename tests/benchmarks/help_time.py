@@ -15,6 +15,8 @@ WITHOUT = """
 import importlib.metadata as metadata
 found = metadata.entry_points
 def without_ours(**selection):
+    if not selection.get("group", "").startswith("nerfstudio."):
+        return found(**selection)
     return metadata.EntryPoints(point for point in found(**selection) if not point.value.startswith("neus_ns."))
 metadata.entry_points = without_ours
 """
