@@ -30,7 +30,7 @@ class SurfaceFieldConfig:
     """Rows per level, as a power of two."""
     coarsest: int = 16
     """Cells along the region of interest on the coarsest level."""
-    finest: int = 1024
+    finest: int = 512
     """Cells along the region of interest on the finest level."""
     sdf_width: int = 64
     """Width of the signed distance network's hidden layer."""
