@@ -19,10 +19,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from neus_ns.fields.feature_grid import FeatureGrid
 from neus_ns.fields.hash_grid import HashGrid
 from neus_ns.fields.mlp import even_directions
 
-_BETA = 100.0
+BETA = 100.0
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class SdfSample:
 class SdfNetwork(nn.Module):
     """Signed distance and a feature for colour, at points of the unit frame; positive outside."""
 
-    def __init__(self, grid: HashGrid, width: int, features: int, initial_radius: float, inside_out: bool) -> None:
+    def __init__(self, grid: FeatureGrid, width: int, features: int, initial_radius: float, inside_out: bool) -> None:
         super().__init__()
         self.grid = grid
         self.hidden = nn.Linear(3 + grid.width, width)
@@ -56,7 +57,7 @@ class SdfNetwork(nn.Module):
         # centre.
         self.output.bias.zero_()
         surface = even_directions(256) * radius
-        level = self._distance(surface, self.grid.jet(surface, 1)[:, 0]).mean()
+        level = self._distance(surface, self.grid.value(surface)).mean()
         self.output.bias[0] = -level
         if inside_out:
             self.output.weight[0].neg_()
@@ -66,20 +67,21 @@ class SdfNetwork(nn.Module):
         return self.hidden(torch.cat([points, encoded], 1))
 
     def _distance(self, points: Tensor, encoded: Tensor) -> Float[Tensor, " points"]:
-        hidden = F.softplus(self._hidden_input(points, encoded), beta=_BETA)
+        hidden = F.softplus(self._hidden_input(points, encoded), beta=BETA)
         return hidden @ self.output.weight[0] + self.output.bias[0]
 
     def sdf(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
         """Signed distance only: the cheap question, for marching, occupancy and extraction."""
-        return self._distance(points, self.grid.jet(points, 1)[:, 0])
+        return self._distance(points, self.grid.value(points))
 
     def sample(self, points: Float[Tensor, "points 3"]) -> SdfSample:
         """Signed distance, its gradient with respect to the points, and the feature."""
+        assert isinstance(self.grid, HashGrid), "a grid without jets needs AutogradSdfNetwork"
         jet = self.grid.jet(points, 4)
         encoded, tangents = jet[:, 0], jet[:, 1:]
         before = self._hidden_input(points, encoded)
-        output = self.output(F.softplus(before, beta=_BETA))
-        slope = torch.sigmoid(_BETA * before) * self.output.weight[0]
+        output = self.output(F.softplus(before, beta=BETA))
+        slope = torch.sigmoid(BETA * before) * self.output.weight[0]
         by_input = slope @ self.hidden.weight
         # The jet's tangents are in grid coordinates; scaling the three sums is cheaper than scaling the jet.
         by_position = (tangents @ by_input[:, 3:, None])[..., 0] * self.grid.slope_scale

@@ -1,0 +1,56 @@
+"""What every hash grid has, whoever computes it: a layout, a box, and how many of its levels are switched on.
+
+The number of active levels is a buffer, so it lives in the checkpoint and an exporter needs no second call to get the
+levels that were trained.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from neus_ns.kernels.layout import GridLayout
+
+
+class FeatureGrid(nn.Module):
+    """Features of points in the box [-half_side, half_side]^3, coarse levels first."""
+
+    active_levels: Tensor
+
+    def __init__(self, layout: GridLayout, half_side: float) -> None:
+        super().__init__()
+        self.layout = layout
+        self.half_side = half_side
+        self.register_buffer("active_levels", torch.tensor(layout.levels))
+        self._active = layout.levels
+
+    def set_active_levels(self, levels: int) -> None:
+        """Switch on the coarsest `levels` levels; the rest encode to zero and receive no gradient."""
+        self._active = max(1, min(levels, self.layout.levels))
+        self.active_levels.fill_(self._active)
+
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        # The plain integer spares a device synchronisation per step; it follows the buffer whenever that is loaded.
+        self._active = int(self.active_levels)
+
+    @property
+    def active(self) -> int:
+        """How many levels are switched on."""
+        return self._active
+
+    @property
+    def width(self) -> int:
+        return self.layout.width
+
+    @property
+    def slope_scale(self) -> float:
+        """Derivatives with respect to positions in the grid, times this, are derivatives with respect to points."""
+        return 0.5 / self.half_side
+
+    def position(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
+        """The grid's own coordinates, [0, 1]^3 over the box."""
+        return points * self.slope_scale + 0.5
+
+    def value(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, "points width"]:
+        """The encoding of points."""
+        raise NotImplementedError
