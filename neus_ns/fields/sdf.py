@@ -3,9 +3,8 @@
     a = W_x x + W_e e(x) + b        h = softplus_beta(a)        (f, feature) = W_o h + b_o
     df/de = W_e^T (sigma(beta a) * w_f),    n = W_x^T (sigma(beta a) * w_f) + J_e^T df/de
 
-The gradient is made of ordinary first-order operations on the grid's jet, so a loss on it (eikonal, normals in the
-colour network) trains by one ordinary backward: no double-backward graph (derivation: one reverse pass through the
-layer by hand).
+Both come from the grid's jet in one node of the graph (`sdf_function`), so a loss on the gradient (eikonal, normals in
+the colour network) trains by one ordinary backward: no double-backward graph.
 
 Geometric initialisation: the hidden layer holds evenly spread unit directions u_k, for which mean_k relu(u_k . x) = |x|
 / 4. The network therefore starts as |x| - radius (or its negative, for scenes seen from inside), grid features not yet
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from neus_ns.fields.feature_grid import FeatureGrid
 from neus_ns.fields.hash_grid import HashGrid
 from neus_ns.fields.mlp import even_directions
+from neus_ns.fields.sdf_function import sdf_and_gradient
 
 BETA = 100.0
 
@@ -78,12 +78,5 @@ class SdfNetwork(nn.Module):
         """Signed distance, its gradient with respect to the points, and the feature."""
         assert isinstance(self.grid, HashGrid), "a grid without jets needs AutogradSdfNetwork"
         jet = self.grid.jet(points, 4)
-        encoded, tangents = jet[:, 0], jet[:, 1:]
-        before = self._hidden_input(points, encoded)
-        output = self.output(F.softplus(before, beta=BETA))
-        slope = torch.sigmoid(BETA * before) * self.output.weight[0]
-        by_input = slope @ self.hidden.weight
-        # The jet's tangents are in grid coordinates; scaling the three sums is cheaper than scaling the jet.
-        by_position = (tangents @ by_input[:, 3:, None])[..., 0] * self.grid.slope_scale
-        gradient = by_input[:, :3] + by_position
+        output, gradient = sdf_and_gradient(points, jet, self.hidden, self.output, BETA, self.grid.slope_scale)
         return SdfSample(output[:, 0], gradient, output[:, 1:])
