@@ -1,17 +1,21 @@
 """Chamfer, F-score and PSNR of neus-hash on a scene after given minutes, each from a run of its own.
 
-    python -m tests.benchmarks.quality SCENE [--minutes 1 5 20] [--no-masks] [--plain-march] [--seed 0]
+    python -m tests.benchmarks.quality SCENE [--minutes 1 5 20 | --steps 5000] [--no-masks] [--plain-march] [--seed 0]
 
 SCENE is a nerfstudio capture with gt_points.npz and gt_mesh.ply beside transforms.json (the capture that neus-demo
-writes is one). Prints one line per run: distances in percent of the truth's diagonal, PSNR of the evaluation
-photographs inside their masks' frame, training speed, and peak memory of the process.
+writes is one). `--steps` trains for so many steps instead, for machines that are busy with something else. Prints one
+line per run: distances in percent of the truth's diagonal, PSNR of the evaluation photographs inside their masks'
+frame, training speed, and peak memory of the process.
 """
 
 import argparse
 import json
 import resource
 import tempfile
+import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 import trimesh
@@ -39,23 +43,40 @@ def without_masks(scene: Path, folder: Path) -> Path:
     return folder
 
 
-def run(capture: Path, scene: Path, minutes: float, options: argparse.Namespace, folder: Path) -> str:
+@dataclass(frozen=True)
+class Length:
+    """How long a run is: so many minutes, or so many steps."""
+
+    amount: float
+    unit: Literal["min", "steps"]
+
+    def __str__(self) -> str:
+        return f"{self.amount:g} {self.unit}"
+
+
+def run(capture: Path, scene: Path, length: Length, options: argparse.Namespace, folder: Path) -> str:
     """Train, export, score; one line."""
     config = neus_hash_config()
     assert isinstance(config.pipeline, SurfacePipelineConfig)
     config.pipeline.datamanager.data = capture
     config.pipeline.model.sampling.refine = not options.plain_march
-    config.output_dir, config.experiment_name, config.timestamp = folder, "benchmark", f"{minutes:g}"
-    config.max_minutes, config.vis, config.steps_per_eval_image = minutes, "tensorboard", 0
+    config.output_dir, config.experiment_name, config.timestamp = folder, "benchmark", str(length).replace(" ", "-")
+    config.vis, config.steps_per_eval_image = "tensorboard", 0
+    if length.unit == "min":
+        config.max_minutes = length.amount
+    else:
+        config.max_num_iterations = int(length.amount)
     config.logging.local_writer.enable = False
     config.machine.seed = options.seed
     torch.manual_seed(options.seed)
     trainer = config.setup(local_rank=0, world_size=1)
     assert isinstance(trainer, SurfaceTrainer)
     trainer.setup()
+    began = time.perf_counter()
     trainer.train()
+    seconds = time.perf_counter() - began
     pipeline = surface_pipeline(trainer.pipeline)
-    path = folder / f"mesh-{minutes:g}.ply"
+    path = folder / "mesh.ply"
     report = export_surface(pipeline.surface_source(), MeshOptions(resolution=options.resolution, colour=False), path)
     mesh = trimesh.load(path, force="mesh", process=False)
     assert isinstance(mesh, trimesh.Trimesh)
@@ -64,10 +85,10 @@ def run(capture: Path, scene: Path, minutes: float, options: argparse.Namespace,
     psnr = pipeline.get_average_eval_image_metrics()["psnr"]
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return (
-        f"{scene.name} {'without' if options.no_masks else 'with'} masks, {minutes:g} min: "
+        f"{scene.name} {'without' if options.no_masks else 'with'} masks, {length}: "
         f"chamfer {score.chamfer_percent:.3f} % (accuracy {score.accuracy_percent:.3f}, "
         f"completeness {score.completeness_percent:.3f}), F@0.5 {score.f_05:.3f}, normals {score.normals:.3f}, "
-        f"PSNR {psnr:.2f}, {trainer.step + 1} steps, {minutes * 6e4 / (trainer.step + 1):.1f} ms each, "
+        f"PSNR {psnr:.2f}, {trainer.step + 1} steps, {seconds * 1e3 / (trainer.step + 1):.1f} ms each, "
         f"{report.faces} faces, peak {memory:.2f} GB"
     )
 
@@ -76,6 +97,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scene", type=Path)
     parser.add_argument("--minutes", type=float, nargs="+", default=[1.0, 5.0, 20.0])
+    parser.add_argument("--steps", type=int, nargs="+", help="train for so many steps instead of minutes")
     parser.add_argument("--no-masks", action="store_true", help="leave the masks out of the training")
     parser.add_argument("--plain-march", action="store_true", help="evaluate every marched section")
     parser.add_argument("--on-table", action="store_true", help="leave the foot of the object out of accuracy")
@@ -85,8 +107,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         capture = without_masks(options.scene, folder) if options.no_masks else options.scene
-        for minutes in options.minutes:
-            print(run(capture, options.scene, minutes, options, folder), flush=True)
+        lengths = [Length(steps, "steps") for steps in options.steps or ()]
+        for length in lengths or [Length(minutes, "min") for minutes in options.minutes]:
+            print(run(capture, options.scene, length, options, folder), flush=True)
 
 
 if __name__ == "__main__":
