@@ -155,7 +155,7 @@ def test_backends_train_alike_and_read_each_others_checkpoints(capture, tmp_path
         config = tiny_config(capture[0], tmp_path / backend, 4)
         pipeline_config(config).model.backend = backend
         pipelines[backend] = pipeline_of(trained(config))
-        assert pipelines[backend].surface_model.backend == backend
+        assert pipelines[backend].surface_model.backends.encoding == backend
     torch_state = pipelines["torch"].state_dict()
     pipelines["warp"].load_pipeline(torch_state, 3)
     for backend, pipeline in pipelines.items():

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from neus_ns.errors import InputError
 from neus_ns.kernels.layout import GridLayout
 
 
@@ -15,6 +16,10 @@ class FeatureGrid(nn.Module):
     """Features of points in the box [-half_side, half_side]^3, coarse levels first."""
 
     active_levels: Tensor
+    foreign_table: str
+    """Name of the table in the checkpoints of the other kind of grid, which this one cannot read."""
+    foreign_sentence: str
+    """What to tell whoever loads such a checkpoint."""
 
     def __init__(self, layout: GridLayout, half_side: float) -> None:
         super().__init__()
@@ -29,6 +34,9 @@ class FeatureGrid(nn.Module):
         self.active_levels.fill_(self._active)
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        # Said here because nerfstudio's loader, when names do not fit, leaves out what it cannot place.
+        if prefix + self.foreign_table in state_dict:
+            raise InputError(self.foreign_sentence)
         super()._load_from_state_dict(state_dict, prefix, *args)
         # The plain integer spares a device synchronisation per step; it follows the buffer whenever that is loaded.
         self._active = int(self.active_levels)

@@ -13,6 +13,13 @@ from neus_ns.kernels.layout import GridLayout
 class HashGrid(FeatureGrid):
     """Multi-resolution hash encoding of points in the box [-half_side, half_side]^3, with derivatives."""
 
+    foreign_table = "encoding.params"
+    foreign_sentence = (
+        "This checkpoint was trained with the backend tcnn (tiny-cuda-nn), whose hash grid no other backend can read: "
+        "set --pipeline.model.backend, or `backend` in the run's config.yml, to tcnn, and load it on a CUDA device "
+        "with tiny-cuda-nn installed."
+    )
+
     def __init__(self, layout: GridLayout, half_side: float, backend: Backend) -> None:
         super().__init__(layout, half_side)
         self.backend: Backend = backend

@@ -13,8 +13,10 @@ from neus_ns.data.frame import SceneFrame, transform_points
 from neus_ns.fields.colour import ColourNetwork
 from neus_ns.fields.hash_grid import HashGrid
 from neus_ns.fields.sdf import SdfNetwork
+from neus_ns.fields.sdf_autograd import AutogradSdfNetwork
 from neus_ns.fields.sharpness import Sharpness
-from neus_ns.kernels.backend import Backend
+from neus_ns.fields.tcnn_grid import TcnnGrid
+from neus_ns.kernels.backend import EncodingBackend
 from neus_ns.kernels.layout import GridLayout
 
 
@@ -44,6 +46,18 @@ class SurfaceFieldConfig:
     """Sharpness of the surface at the start (NeuS: exp(3))."""
 
 
+def _sdf_network(
+    config: SurfaceFieldConfig, initial_radius: float, inside_out: bool, encoding: EncodingBackend
+) -> SdfNetwork:
+    """The signed distance network on the grid of whoever runs the hash encoding."""
+    layout = GridLayout(config.levels, config.features, config.log2_rows, config.coarsest, config.finest)
+    if encoding == "tcnn":
+        network, grid = AutogradSdfNetwork, TcnnGrid(layout, half_side=1.0)
+    else:
+        network, grid = SdfNetwork, HashGrid(layout, half_side=1.0, backend=encoding)
+    return network(grid, config.sdf_width, config.feature_width, initial_radius, inside_out)
+
+
 class SurfaceField(Field):
     """Signed distance, colour and sharpness over the unit frame.
 
@@ -55,12 +69,15 @@ class SurfaceField(Field):
     world_from_parser: Tensor
 
     def __init__(
-        self, config: SurfaceFieldConfig, initial_radius: float, inside_out: bool, appearance: int, backend: Backend
+        self,
+        config: SurfaceFieldConfig,
+        initial_radius: float,
+        inside_out: bool,
+        appearance: int,
+        encoding: EncodingBackend,
     ) -> None:
         super().__init__()
-        layout = GridLayout(config.levels, config.features, config.log2_rows, config.coarsest, config.finest)
-        grid = HashGrid(layout, half_side=1.0, backend=backend)
-        self.sdf_network = SdfNetwork(grid, config.sdf_width, config.feature_width, initial_radius, inside_out)
+        self.sdf_network = _sdf_network(config, initial_radius, inside_out, encoding)
         self.colour_network = ColourNetwork(config.feature_width, appearance, config.colour_width, config.colour_layers)
         self.sharpness = Sharpness(config.initial_inv_s)
         self.appearance_width = appearance

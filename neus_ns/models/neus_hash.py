@@ -22,7 +22,7 @@ from neus_ns.data.region import SceneType
 from neus_ns.data.views import Views
 from neus_ns.fields.sdf import SdfSample
 from neus_ns.fields.surface_field import SurfaceField, SurfaceFieldConfig
-from neus_ns.kernels.backend import Backend, BackendChoice, choose_backend
+from neus_ns.kernels.backend import BackendChoice, choose_backend
 from neus_ns.kernels.packed import weights_from_alpha
 from neus_ns.losses.geometric import below_bound, eikonal, on_surface, opacity_bce
 from neus_ns.losses.photometric import colour_l1
@@ -95,7 +95,7 @@ class NeusHashModelConfig(ModelConfig):
     background: BackgroundChoice = "auto"
     """What is behind the surface; auto: random colours with masks, a learned field without (nothing indoors)."""
     backend: BackendChoice = "auto"
-    """Kernels to run: Warp where it can, else plain torch."""
+    """Kernels to run: Warp where it can, else plain torch; tcnn: tiny-cuda-nn for the hash encoding, on CUDA."""
     appearance_width: int = 0
     """Numbers learned per photograph for exposure and white balance; 0 switches this off."""
     eval_num_rays_per_chunk: int = 8192
@@ -127,13 +127,13 @@ class NeusHashModel(Model):
         preset = PRESETS[config.scene_type]
         self.has_masks = bool(metadata.get("has_masks", False))
         device = torch.device(self.kwargs.get("device", "cpu"))
-        self.backend: Backend
-        self.backend, self.backend_reason = choose_backend(config.backend, device.type)
+        self.backends = choose_backend(config.backend, device.type)
+        kernels = self.backends.kernels
         self.field = SurfaceField(
-            config.sdf_field, preset.initial_radius, preset.inside_out, config.appearance_width, self.backend
+            config.sdf_field, preset.initial_radius, preset.inside_out, config.appearance_width, self.backends.encoding
         )
         self.behind = Behind(
-            background_for(config.scene_type, config.background, self.has_masks), config.appearance_width, self.backend
+            background_for(config.scene_type, config.background, self.has_masks), config.appearance_width, kernels
         )
         self.grid = OccupancyGrid(config.sampling.grid_resolution, config.sampling.grid_parts)
         self.known_space = KnownSpace(config.sampling.grid_resolution)
@@ -190,7 +190,7 @@ class NeusHashModel(Model):
         networks += [*field_.colour_network.parameters(), *self.behind.network_parameters()]
         if self.config.appearance_width:
             networks += [*self.appearance.parameters()]
-        tables = [field_.sdf_network.grid.table, *self.behind.table_parameters()]
+        tables = [*field_.sdf_network.grid.parameters(), *self.behind.table_parameters()]
         return {"tables": tables, "networks": networks, "sharpness": [*field_.sharpness.parameters()]}
 
     # One batch of rays.
@@ -215,15 +215,15 @@ class NeusHashModel(Model):
         shift = torch.rand(count, device=rays.origins.device) if self.training else rays.t_near.new_full((count,), 0.5)
         inv_s = self.field.sharpness()
         plan = self.plan if self.training else self.evaluation_plan
-        sections = look(rays, self.grid, self._sdf_only, inv_s.detach(), plan, shift, self.backend)
+        sections = look(rays, self.grid, self._sdf_only, inv_s.detach(), plan, shift, self.backends.kernels)
         index = sections.ray_index
         points, directions = rays.points(sections), rays.directions[index]
         sample = self.field.sdf_network.sample(points)
         slope = annealed_slope((sample.gradient * directions).sum(-1), self.slope_sharpness)
         alpha = alpha_from_sdf(sample.sdf, slope, sections.length, inv_s)
-        weights, _ = weights_from_alpha(alpha, index, count, self.backend)
+        weights, _ = weights_from_alpha(alpha, index, count, self.backends.kernels)
         colour = self.field.colour_network(points, directions, sample.gradient, sample.feature, appearance[index])
-        surface = composite(weights, colour, sections.t_middle, sample.gradient, index, count, self.backend)
+        surface = composite(weights, colour, sections.t_middle, sample.gradient, index, count, self.backends.kernels)
         return surface, sample.gradient
 
     @torch.no_grad()

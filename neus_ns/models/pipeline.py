@@ -85,7 +85,7 @@ class SurfacePipeline(VanillaPipeline):
         model.enter_scene(frame, allowed, points, views)
         CONSOLE.log(
             f"region of interest: {region.how}; radius {frame.world_units_per_unit:.4g} in the units of your poses; "
-            f"{model.backend_reason}"
+            f"{model.backends.reason}"
         )
 
     def _warm_up(self) -> None:
