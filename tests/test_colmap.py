@@ -245,7 +245,7 @@ FUZZ_CASES = int(os.environ.get("NEUS_NS_FUZZ_CASES", "500"))
 
 
 def test_mutated_models_are_read_or_refused_and_nothing_else(tmp_path: Path) -> None:
-    """NEUS_NS_FUZZ_CASES sets how many; 20000 take a minute."""
+    """NEUS_NS_FUZZ_CASES sets how many; 20000 take two minutes."""
     rng = np.random.default_rng(20)
     small = ball_scene(views=3, points=12)
     sound = {suffix: writer(small, tmp_path / suffix[1:]) for suffix, writer in WRITERS.items()}

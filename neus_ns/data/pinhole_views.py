@@ -62,9 +62,12 @@ def _straighten(cameras: Cameras, view: int, mask: Bool[Tensor, "h w"]) -> Bool[
     return mask[seen_row, seen_col]
 
 
-def distort(uv: Float[Tensor, "*batch 2"], params: Float[Tensor, "6"]) -> Float[Tensor, "*batch 2"]:
-    """Lens distortion of image-plane points by nerfstudio's k1 k2 k3 k4 p1 p2; the inverse of its undistortion."""
-    k1, k2, k3, k4, p1, p2 = params
+def distort(uv: Float[Tensor, "*batch 2"], params: Float[Tensor, "*#batch 6"]) -> Float[Tensor, "*batch 2"]:
+    """Lens distortion of image-plane points by nerfstudio's k1 k2 k3 k4 p1 p2; the inverse of its undistortion.
+
+    One lens for all points, or one for each.
+    """
+    k1, k2, k3, k4, p1, p2 = params.unbind(-1)
     u, v = uv.unbind(-1)
     square = u * u + v * v
     radial = 1.0 + square * (k1 + square * (k2 + square * (k3 + square * k4)))
