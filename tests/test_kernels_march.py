@@ -8,10 +8,11 @@ import torch
 
 from neus_ns.errors import InputError
 from neus_ns.kernels.backend import Backend
+from neus_ns.kernels.cells import OccupiedCells, occupied_cells
 from neus_ns.kernels.march import march
 
 BACKENDS: list[Backend] = ["torch"] if importlib.util.find_spec("warp") is None else ["torch", "warp"]
-Case = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+Case = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, OccupiedCells]
 
 
 def case(rays: int, resolution: int, share: float, seed: int) -> Case:
@@ -34,12 +35,13 @@ def case(rays: int, resolution: int, share: float, seed: int) -> Case:
     t_far = t_near + random(rays) * 5
     t_far[6:8] = t_near[6:8]
     t_far[8] = t_near[8] - 1
-    return origins, directions, t_near, t_far, random(rays), occupied
+    return origins, directions, t_near, t_far, random(rays), occupied_cells(occupied)
 
 
 def by_loop(inputs: Case, step: float) -> list[tuple[int, int]]:
     """Ray and lattice number of each section, one at a time in float64."""
-    origins, directions, t_near, t_far, shift, occupied = inputs
+    origins, directions, t_near, t_far, shift, _ = inputs
+    occupied = inputs[5].cells
     resolution = occupied.shape[0]
     found = []
     for ray in range(len(origins)):
@@ -73,7 +75,7 @@ def test_an_all_occupied_box_is_covered_without_gaps():
     origins, directions = torch.tensor([[0.0, 0.0, -3.0]]), torch.tensor([[0.0, 0.0, 1.0]])
     near, far = torch.tensor([2.5]), torch.tensor([3.5])
     for backend in BACKENDS:
-        occupied = torch.ones(8, 8, 8, dtype=torch.bool)
+        occupied = occupied_cells(torch.ones(8, 8, 8, dtype=torch.bool))
         ray, start, end = march(origins, directions, near, far, torch.tensor([0.3]), occupied, 0.07, backend)
         assert float(start[0]) == 2.5 and float(end[-1]) == 3.5 and float((end - start).sum()) == pytest.approx(1.0)
         assert float(end[0]) == pytest.approx(2.5 + 0.7 * 0.07) and len(ray) == 15
@@ -92,9 +94,21 @@ def test_warp_keeps_exactly_the_sections_of_the_reference(resolution, share, ste
             assert one.dtype == other.dtype and torch.equal(one, other)
 
 
+@pytest.mark.parametrize(("resolution", "share"), [(8, 0.02), (33, 0.0005), (64, 0.0003), (128, 0.00001)])
+def test_blocks_know_how_far_the_next_occupied_one_is(resolution, share):
+    cells = torch.rand(resolution, resolution, resolution, generator=torch.Generator().manual_seed(0)) < share
+    cells[-1, 0, resolution // 2] = True
+    away = occupied_cells(cells).blocks_away
+    side = math.ceil(resolution / 4)
+    taken = torch.unique(torch.nonzero(cells) // 4, dim=0)
+    every = torch.cartesian_prod(*[torch.arange(side)] * 3)
+    apart = (every[:, None] - taken[None]).abs().amax(-1).amin(-1).clamp_max(8)
+    assert torch.equal(away.long(), apart.view(side, side, side)) and int(away.max()) > 0
+
+
 def test_nothing_occupied_and_no_rays_give_no_sections():
     inputs = case(20, 16, 0.5, 0)
-    empty = torch.zeros_like(inputs[5])
+    empty = occupied_cells(torch.zeros(16, 16, 16, dtype=torch.bool))
     origins, directions, t_near, t_far, shift, occupied = inputs
     no_rays = (origins[:0], directions[:0], t_near[:0], t_far[:0], shift[:0], occupied)
     for backend in BACKENDS:
@@ -111,7 +125,8 @@ def test_a_step_of_nothing_is_refused():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_keeps_exactly_the_sections_of_the_reference():
     inputs = case(500, 64, 0.2, 3)
-    origins, directions, t_near, t_far, shift, occupied = (each.cuda() for each in inputs)
+    origins, directions, t_near, t_far, shift = (each.cuda() for each in inputs[:5])
+    occupied = occupied_cells(inputs[5].cells.cuda())
     on_cuda = march(origins, directions, t_near, t_far, shift, occupied, 0.007, "warp")
     for one, other in zip(on_cuda, march(*inputs, 0.007, "torch"), strict=True):
         assert torch.equal(one.cpu(), other)

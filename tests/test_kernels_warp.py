@@ -254,7 +254,6 @@ def test_the_kernels_compile_for_cuda_without_a_gpu(architecture, tmp_path):
         warp_jet_kernels.gather_kernel(2, 4),
         warp_jet_kernels.scatter_kernel(2, 4),
         warp_jet_kernels.at_positions_kernel(2, 7),
-        warp_march_kernels.block_kernel(),
         warp_packed_kernels.weights_backward_kernel(),
         warp_packed_kernels.accumulate_kernel(8),
     )

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from neus_ns.kernels.cells import dilated, occupied_cells
 from neus_ns.rays.bounds import clip_to_unit_ball
 from neus_ns.rays.occupancy import OccupancyGrid
 from neus_ns.rays.refine import RefineBudget, refine, resample_counts, split
@@ -85,6 +86,31 @@ def test_restriction_is_for_good():
     assert not grid.occupied[:8].any() and grid.occupied[8:].any()
 
 
+def test_what_follows_from_the_cells_follows_every_change_of_them():
+    def agrees(grid: OccupancyGrid) -> bool:
+        blocks = torch.equal(grid.blocks_away, occupied_cells(grid.occupied).blocks_away)
+        return blocks and torch.equal(grid.near_allowed, dilated(grid.allowed))
+
+    grid, fresh = OccupancyGrid(32, parts=3), OccupancyGrid(32, parts=3)
+    assert agrees(grid)
+    allowed = torch.ones(32, 32, 32, dtype=torch.bool)
+    allowed[:9] = False
+    before = grid.blocks_away.clone()
+    grid.restrict(allowed)
+    assert agrees(grid) and not torch.equal(grid.blocks_away, before)
+    before = grid.blocks_away.clone()
+    grid.update(sphere, torch.tensor(300.0), everything=False)
+    assert agrees(grid) and not torch.equal(grid.blocks_away, before)
+    assert "blocks_away" not in grid.state_dict() and "near_allowed" not in grid.state_dict()
+    fresh.load_state_dict(grid.state_dict())
+    assert agrees(fresh) and torch.equal(fresh.blocks_away, grid.blocks_away)
+    for each in (grid, fresh):  # The turn is taken up where it was left, too.
+        each.distance.fill_(9.0)
+        each.occupied.fill_(False)
+        each.update(sphere, torch.tensor(300.0), everything=False)
+    assert torch.equal(grid.distance, fresh.distance) and int(grid.turn) == int(fresh.turn) == 2
+
+
 def test_systematic_resampling_keeps_expectations():
     expected = torch.tensor([0.3, 2.2, 0.0, 1.5, 0.7, 0.1])
     ray_index = torch.tensor([0, 0, 0, 1, 1, 1])
@@ -110,7 +136,7 @@ def test_refinement_gathers_at_the_surface(inv_s: float):
     rays = parallel_rays(64)
     coarse = uniform_sections(rays, 64)
     budget = RefineBudget(by_weight=10.0, anywhere=2.0)
-    fine = refine(rays, coarse, sphere, torch.tensor(inv_s), budget, torch.full((64,), 0.5), "torch")
+    fine = refine(rays, coarse, sphere, torch.tensor(inv_s), budget, torch.full((64,), 0.5))
     met = rays.origins[:, :2].norm(dim=-1) < 0.45
     depth = 3 - (0.25 - rays.origins[:, :2].square().sum(-1)).clamp_min(0).sqrt()
     near = (fine.t_middle - depth[fine.ray_index]).abs() < 4 / inv_s + 2 / 64
@@ -124,4 +150,4 @@ def test_refinement_gathers_at_the_surface(inv_s: float):
 def test_refining_nothing_is_nothing():
     rays = parallel_rays(4)
     empty = Sections(torch.zeros(0, dtype=torch.long), torch.zeros(0), torch.zeros(0))
-    assert len(refine(rays, empty, sphere, torch.tensor(9.0), RefineBudget(4.0, 1.0), torch.zeros(4), "torch")) == 0
+    assert len(refine(rays, empty, sphere, torch.tensor(9.0), RefineBudget(4.0, 1.0), torch.zeros(4))) == 0

@@ -1,11 +1,12 @@
 """Marching through an occupancy grid by whichever backend was chosen; see `torch_march` for what is kept."""
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from neus_ns.errors import InputError
 from neus_ns.kernels import torch_march
 from neus_ns.kernels.backend import Backend
+from neus_ns.kernels.cells import OccupiedCells
 
 
 def march(
@@ -14,7 +15,7 @@ def march(
     t_near: Float[Tensor, " rays"],
     t_far: Float[Tensor, " rays"],
     shift: Float[Tensor, " rays"],
-    occupied: Bool[Tensor, "res res res"],
+    occupied: OccupiedCells,
     step: float,
     backend: Backend,
 ) -> tuple[Int[Tensor, " sections"], Float[Tensor, " sections"], Float[Tensor, " sections"]]:
@@ -25,4 +26,4 @@ def march(
         from neus_ns.kernels import warp_march
 
         return warp_march.march(origins, directions, t_near, t_far, shift, occupied, step)
-    return torch_march.march(origins, directions, t_near, t_far, shift, occupied, step)
+    return torch_march.march(origins, directions, t_near, t_far, shift, occupied.cells, step)

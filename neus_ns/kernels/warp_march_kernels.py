@@ -9,24 +9,6 @@ from typing import no_type_check
 import warp as wp
 
 
-@functools.cache
-@no_type_check
-def block_kernel() -> wp.Kernel:
-    """Whether the 16 words of a cube, four cells each, hold anything."""
-
-    @wp.kernel(enable_backward=False, module="unique")
-    def find_blocks(words: wp.array(dtype=wp.int32), blocks: wp.array3d(dtype=wp.bool)):
-        x, y, z = wp.tid()
-        side = blocks.shape[2]
-        any_cell = wp.int32(0)
-        for i in range(4):
-            for j in range(4):
-                any_cell = any_cell | words[((x * 4 + i) * side * 4 + y * 4 + j) * side + z]
-        blocks[x, y, z] = any_cell != 0
-
-    return find_blocks
-
-
 @wp.func
 @no_type_check
 def time_inside(origin: wp.vec3, inverse: wp.vec3, side: float):
@@ -61,43 +43,99 @@ def slack_of(far: float, step: float):
 
 @wp.func
 @no_type_check
-def cells_to_exit(scaled: wp.vec3, cell: wp.vec3i, inverse: wp.vec3, side: int):
-    """Ray time, in cells, until a point leaves the aligned cube of `side` (a power of two) cells around it."""
-    soonest = wp.float32(1.0e20)
-    for axis in range(3):
-        bound = cell[axis] & -side
-        if inverse[axis] > 0.0:
-            bound += side
-        soonest = wp.min(soonest, (float(bound) - scaled[axis]) * inverse[axis])
-    return soonest
+def to_exit(scaled: float, cell: int, time_a_cell: float, away: int):
+    """Ray time until a point leaves, along one axis, the blocks around it that are less than `away` blocks away."""
+    ahead = wp.where(time_a_cell > 0.0, (cell >> 2) + away, (cell >> 2) - away + 1)
+    return (float(ahead * 4) - scaled) * time_a_cell
 
 
 @wp.func
 @no_type_check
-def holds(cubes: wp.array(dtype=wp.bool), cell: wp.vec3i, shift: int, a_side: int):
-    """Whether the cube of 2^shift cells a side that a cell belongs to holds anything."""
-    return cubes[((cell[0] >> shift) * a_side + (cell[1] >> shift)) * a_side + (cell[2] >> shift)]
+def time_to_exit(scaled: wp.vec3, cell: wp.vec3i, time_a_cell: wp.vec3, away: int):
+    """Ray time until a point leaves the cube of blocks around it that are less than `away` blocks away."""
+    x = to_exit(scaled[0], cell[0], time_a_cell[0], away)
+    y = to_exit(scaled[1], cell[1], time_a_cell[1], away)
+    z = to_exit(scaled[2], cell[2], time_a_cell[2], away)
+    return wp.min(x, wp.min(y, z))
+
+
+class LatticeFields:
+    """One ray with its lattice of sections, as far as they can lie in the box, and the measures of the cells."""
+
+    origin: wp.vec3
+    direction: wp.vec3
+    time_a_cell: wp.vec3
+    near: float
+    far: float
+    shift: float
+    step: float
+    first: int
+    stop: int
+    # Section k has its midpoint no later than t where k <= per_step t + behind.
+    per_step: float
+    behind: float
+    half: float
+    resolution: int
+    blocks_a_side: int
+
+
+# Not a decorator: run-time type checkers take a decorated class for one of Python's own.
+Lattice = wp.struct(LatticeFields)
 
 
 @wp.func
 @no_type_check
-def empty_side(blocks: wp.array(dtype=wp.bool), regions: wp.array(dtype=wp.bool), cell: wp.vec3i, regions_a_side: int):
-    """Side, in cells, of the largest empty cube that an empty cell belongs to."""
-    if holds(blocks, cell, 2, regions_a_side * 4):
-        return 1
-    if holds(regions, cell, 4, regions_a_side):
-        return 4
-    return 16
-
-
-@wp.func
-@no_type_check
-def lattice_range(origin: wp.vec3, inverse: wp.vec3, near: float, far: float, shift: float, step: float, slack: float):
-    """The first section that can lie in the box, and one beyond the last."""
+def lattice_of(
+    origin: wp.vec3,
+    direction: wp.vec3,
+    near: float,
+    far: float,
+    shift: float,
+    step: float,
+    resolution: int,
+    blocks_a_side: int,
+):
+    """The lattice, from the first section that can lie in the box, up to and without `stop`."""
+    inverse = inverses_of(direction)
     enter, leave = time_inside(origin, inverse, 1.0001)
-    first = int(wp.floor((wp.max(enter, near) - near) / step + shift - 1.5 - slack))
-    stop = int(wp.ceil((wp.min(leave, far) - near) / step + shift + 1.0 + slack))
-    return wp.max(first, 0), stop
+    slack = slack_of(far, step)
+    ray = Lattice()
+    ray.origin = origin
+    ray.direction = direction
+    ray.near = near
+    ray.far = far
+    ray.shift = shift
+    ray.step = step
+    ray.first = wp.max(int(wp.floor((wp.max(enter, near) - near) / step + shift - 1.5 - slack)), 0)
+    ray.stop = int(wp.ceil((wp.min(leave, far) - near) / step + shift + 1.0 + slack))
+    ray.per_step = 1.0 / step
+    ray.behind = shift - 0.5 - slack - near * ray.per_step
+    ray.half = 0.5 * float(resolution)
+    ray.time_a_cell = inverse / ray.half
+    ray.resolution = resolution
+    ray.blocks_a_side = blocks_a_side
+    return ray
+
+
+@wp.func
+@no_type_check
+def visit(k: int, ray: Lattice, cells: wp.array(dtype=wp.bool), blocks_away: wp.array(dtype=wp.uint8)):
+    """The section to look at after k; whether k is occupied, its start and end, and its midpoint counted in cells."""
+    start = wp.max(ray.near + (float(k) - ray.shift) * ray.step, ray.near)
+    end = wp.min(ray.near + (float(k) - ray.shift + 1.0) * ray.step, ray.far)
+    middle = (start + end) * 0.5
+    scaled = (ray.origin + middle * ray.direction + wp.vec3(1.0, 1.0, 1.0)) * ray.half
+    # Truncation is the floor wherever the point is inside.
+    cell = wp.vec3i(int(scaled[0]), int(scaled[1]), int(scaled[2]))
+    if wp.min(scaled) < 0.0 or wp.max(cell) >= ray.resolution:
+        return k + 1, False, start, end, scaled
+    away = int(blocks_away[((cell[0] >> 2) * ray.blocks_a_side + (cell[1] >> 2)) * ray.blocks_a_side + (cell[2] >> 2)])
+    if away > 0:
+        until = wp.min(middle + time_to_exit(scaled, cell, ray.time_a_cell, away), ray.far)
+        # Truncation is the floor wherever it says more than k does.
+        return wp.max(k, int(until * ray.per_step + ray.behind)) + 1, False, start, end, scaled
+    occupied = cells[(cell[0] * ray.resolution + cell[1]) * ray.resolution + cell[2]]
+    return k + 1, occupied and end > start, start, end, scaled
 
 
 @functools.cache
@@ -114,10 +152,9 @@ def march_kernel(writing: bool) -> wp.Kernel:
         t_far: wp.array(dtype=float),
         shifts: wp.array(dtype=float),
         cells: wp.array(dtype=wp.bool),
-        blocks: wp.array(dtype=wp.bool),
-        regions: wp.array(dtype=wp.bool),
+        blocks_away: wp.array(dtype=wp.uint8),
         resolution: int,
-        regions_a_side: int,
+        blocks_a_side: int,
         step: float,
         per_ray: wp.array(dtype=wp.int64),
         ray_index: wp.array(dtype=wp.int64),
@@ -125,36 +162,28 @@ def march_kernel(writing: bool) -> wp.Kernel:
         t_end: wp.array(dtype=float),
     ):
         ray = begin + wp.tid()
-        near = t_near[ray]
-        far = t_far[ray]
-        shift = shifts[ray]
-        inverse = inverses_of(directions[ray])
-        half = 0.5 * float(resolution)
-        slack = slack_of(far, step)
-        k, stop = lattice_range(origins[ray], inverse, near, far, shift, step, slack)
+        lattice = lattice_of(
+            origins[ray],
+            directions[ray],
+            t_near[ray],
+            t_far[ray],
+            shifts[ray],
+            step,
+            resolution,
+            blocks_a_side,
+        )
         found = wp.int64(0)
         if wp.static(writing):
             found = per_ray[ray]
-        while k < stop:
-            start = wp.max(near + (float(k) - shift) * step, near)
-            end = wp.min(near + (float(k) - shift + 1.0) * step, far)
-            middle = (start + end) * 0.5
-            scaled = (origins[ray] + middle * directions[ray] + wp.vec3(1.0, 1.0, 1.0)) * half
-            # Truncation is the floor wherever the point is inside.
-            cell = wp.vec3i(int(scaled[0]), int(scaled[1]), int(scaled[2]))
-            k += 1
-            if wp.min(scaled) >= 0.0 and wp.max(cell) < resolution:
-                if holds(cells, cell, 0, regions_a_side * 16):
-                    if end > start:
-                        if wp.static(writing):
-                            ray_index[found] = wp.int64(ray)
-                            t_start[found] = start
-                            t_end[found] = end
-                        found += wp.int64(1)
-                else:
-                    side = empty_side(blocks, regions, cell, regions_a_side)
-                    until = wp.min(middle + cells_to_exit(scaled, cell, inverse, side) / half, far)
-                    k = wp.max(k, int(wp.floor((until - near) / step + shift - 0.5 - slack)) + 1)
+        k = lattice.first
+        while k < lattice.stop:
+            k, occupied, start, end, _ = visit(k, lattice, cells, blocks_away)
+            if occupied:
+                if wp.static(writing):
+                    ray_index[found] = wp.int64(ray)
+                    t_start[found] = start
+                    t_end[found] = end
+                found += wp.int64(1)
         if wp.static(not writing):
             per_ray[ray] = found
 

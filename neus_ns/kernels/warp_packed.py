@@ -6,7 +6,6 @@ The backward pass walks the ray from its end and divides by nothing, so it is ex
     dL/dalpha_i = T_i (dL/dw_i - seen_i)
 """
 
-import functools
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from neus_ns.kernels.warp_launch import array, launch, on_threads, prepared, thread_ranges
+from neus_ns.kernels.warp_launch import array
 from neus_ns.kernels.warp_packed_kernels import (
     accumulate_kernel,
     row_type,
@@ -23,6 +22,7 @@ from neus_ns.kernels.warp_packed_kernels import (
     weights_backward_kernel,
     weights_kernel,
 )
+from neus_ns.kernels.warp_rays import over_rays
 
 # Fewer rays than this are not worth waking a second thread for.
 _SHORTEST_RUN = 512
@@ -33,7 +33,7 @@ def weights_from_alpha(
 ) -> tuple[Float[Tensor, " samples"], Float[Tensor, " samples"]]:
     """Compositing weights and the transmittance in front of every sample."""
     _check(alpha)
-    return _Weights.apply(alpha.contiguous(), _first_samples(ray_index, num_rays))  # type: ignore[return-value]
+    return _Weights.apply(alpha.contiguous(), first_samples(ray_index, num_rays))  # type: ignore[return-value]
 
 
 def accumulate(
@@ -41,7 +41,7 @@ def accumulate(
 ) -> Float[Tensor, "rays channels"]:
     """Sum of the samples' values over each ray."""
     _check(values)
-    first = _first_samples(ray_index, num_rays)
+    first = first_samples(ray_index, num_rays)
     return _Accumulated.apply(values.contiguous(), first)  # type: ignore[return-value]
 
 
@@ -50,7 +50,7 @@ def _check(values: Tensor) -> None:
         raise ValueError(f"Warp's compositing is float32, not {values.dtype}")
 
 
-def _first_samples(ray_index: Tensor, num_rays: int) -> Tensor:
+def first_samples(ray_index: Tensor, num_rays: int) -> Tensor:
     """Where each ray's samples begin on the packed axis, and the end of the last; no read back from the device."""
     rays = torch.arange(num_rays + 1, dtype=ray_index.dtype, device=ray_index.device)
     return torch.searchsorted(ray_index.contiguous(), rays)
@@ -94,16 +94,5 @@ class _Accumulated(torch.autograd.Function):
 
 def _over_rays(kernel: wp.Kernel, first: Tensor, *tensors: Tensor) -> None:
     """Launch one thread a ray on flat float arrays (rows of channels where a tensor has two axes)."""
-    kernel = prepared(kernel, first.device)
-    rays = len(first) - 1
-    if rays == 0:
-        return
     inputs = (array(first, wp.int64), *(array(t, row_type(t.shape[1]) if t.ndim == 2 else wp.float32) for t in tensors))
-    if first.is_cuda:
-        launch(kernel, (rays,), (0, *inputs), first)
-        return
-
-    def run(begin: int, end: int) -> None:
-        launch(kernel, (end - begin,), (begin, *inputs), first)
-
-    on_threads([functools.partial(run, *part) for part in thread_ranges(rays, _SHORTEST_RUN)])
+    over_rays(kernel, inputs, len(first) - 1, first, _SHORTEST_RUN)

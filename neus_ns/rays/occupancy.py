@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from neus_ns.kernels.cells import OccupiedCells, dilated, occupied_cells
 from neus_ns.kernels.chunks import chunked
 
 # exp(-_REACH) is what is left of NeuS's density this many standard deviations (1 / inv_s) in front of the surface.
@@ -26,17 +27,6 @@ _CHUNK = 2**17
 SdfFn = Callable[[Float[Tensor, "points 3"]], Float[Tensor, " points"]]
 
 
-def dilated(cells: Bool[Tensor, "res res res"]) -> Bool[Tensor, "res res res"]:
-    """Cells that are in the set or touch it by a face, an edge or a corner."""
-    for axis in range(3):
-        grown = cells.clone()
-        length = cells.shape[axis]
-        grown.narrow(axis, 1, length - 1).logical_or_(cells.narrow(axis, 0, length - 1))
-        grown.narrow(axis, 0, length - 1).logical_or_(cells.narrow(axis, 1, length - 1))
-        cells = grown
-    return cells
-
-
 class OccupancyGrid(nn.Module):
     """A cube of cells over the unit box, indexed [x, y, z]: `occupied` now, `allowed` at all, and their `distance`."""
 
@@ -44,6 +34,8 @@ class OccupancyGrid(nn.Module):
     allowed: Tensor
     distance: Tensor
     turn: Tensor
+    blocks_away: Tensor
+    near_allowed: Tensor
 
     def __init__(self, resolution: int, parts: int) -> None:
         super().__init__()
@@ -56,6 +48,28 @@ class OccupancyGrid(nn.Module):
         self.register_buffer("occupied", allowed.clone())
         self.register_buffer("distance", torch.zeros(resolution, resolution, resolution))
         self.register_buffer("turn", torch.tensor(0))
+        self._turn = 0
+        # What follows from the cells is kept beside them: they change once in many steps, and each step marches.
+        self.register_buffer("blocks_away", occupied_cells(allowed).blocks_away, persistent=False)
+        self.register_buffer("near_allowed", dilated(allowed), persistent=False)
+
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        # The plain integer spares a device synchronisation per update; it follows the buffer whenever that is loaded.
+        self._turn = int(self.turn)
+        self._follow_allowed()
+        self._follow_occupied()
+
+    def _follow_allowed(self) -> None:
+        self.near_allowed.copy_(dilated(self.allowed))
+
+    def _follow_occupied(self) -> None:
+        self.blocks_away.copy_(occupied_cells(self.occupied).blocks_away)
+
+    @property
+    def cells(self) -> OccupiedCells:
+        """The cells that are occupied now, as a march wants them."""
+        return OccupiedCells(self.occupied, self.blocks_away)
 
     @property
     def half_diagonal(self) -> float:
@@ -65,6 +79,8 @@ class OccupancyGrid(nn.Module):
         """Rule cells out for good (what the masks' visual hull excludes)."""
         self.allowed &= allowed.to(self.allowed.device)
         self.occupied &= self.allowed
+        self._follow_allowed()
+        self._follow_occupied()
 
     @torch.no_grad()
     def update(self, sdf_fn: SdfFn, inv_s: Float[Tensor, ""], everything: bool) -> None:
@@ -72,12 +88,13 @@ class OccupancyGrid(nn.Module):
 
         Distances are wanted one cell beyond what is allowed, so that interpolation is right up to the border.
         """
-        wanted = dilated(self.allowed)
+        wanted = self.near_allowed
         if not everything:
             share = torch.zeros_like(wanted).view(-1)
-            share[int(self.turn) :: self.parts] = True
-            self.turn.copy_((self.turn + 1) % self.parts)
-            wanted &= dilated(self.occupied) | share.view_as(wanted)
+            share[self._turn :: self.parts] = True
+            self._turn = (self._turn + 1) % self.parts
+            self.turn.fill_(self._turn)
+            wanted = wanted & (dilated(self.occupied) | share.view_as(wanted))
         cells = torch.nonzero(wanted.view(-1))[:, 0]
         self.distance.view(-1)[cells] = chunked(sdf_fn, self._centres(cells), _CHUNK)
         reach = _STEEPNESS * self.half_diagonal + _REACH / inv_s
@@ -85,6 +102,7 @@ class OccupancyGrid(nn.Module):
         # a cell that is not allowed, the surface is at that border.
         deep = self.allowed & (self.distance < -reach)
         self.occupied.copy_(self.allowed & (self.distance <= reach) & dilated(~deep))
+        self._follow_occupied()
 
     def _centres(self, cells: Int[Tensor, " cells"]) -> Float[Tensor, "cells 3"]:
         """Centres of cells given by their flat index, in the unit frame."""

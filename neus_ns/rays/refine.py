@@ -8,6 +8,8 @@ these into whole numbers,
 
 then a section with count n is cut into n equal parts and one with count 0 is dropped. The parts tile what is kept, so
 section lengths stay exact whatever the gaps.
+
+This is the law in plain torch: the reference for the kernels that do the same a ray at a time, and the fallback.
 """
 
 from collections.abc import Callable
@@ -17,17 +19,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from neus_ns.kernels.backend import Backend
-from neus_ns.kernels.packed import weights_from_alpha
+from neus_ns.kernels.torch_packed import weights_from_alpha
 from neus_ns.rays.sections import Rays, Sections
 from neus_ns.rendering.neus import alpha_from_sdf
 
 SdfFn = Callable[[Float[Tensor, "points 3"]], Float[Tensor, " points"]]
 
 # A section whose blurred weight times this reaches one is certain to survive pruning.
-_CERTAIN = 50.0
-# Sharpness times section length up to which a rough distance still tells where the weight will be.
-_RESOLVABLE = 2.0
+CERTAIN = 50.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,11 @@ class RefineBudget:
 
     by_weight: float
     anywhere: float
+
+
+def resolvable(step: float) -> float:
+    """The sharpness up to which a rough distance still tells in which section of this length the weight will be."""
+    return 2.0 / step
 
 
 def neighbours(sections: Sections) -> tuple[Tensor, Tensor]:
@@ -100,12 +104,12 @@ def split(sections: Sections, counts: Int[Tensor, " sections"]) -> Sections:
 
 
 def coarse_weights(
-    rays: Rays, sections: Sections, sdf_fn: SdfFn, inv_s: Float[Tensor, ""], backend: Backend
+    rays: Rays, sections: Sections, sdf_fn: SdfFn, inv_s: Float[Tensor, ""]
 ) -> Float[Tensor, " sections"]:
     """Compositing weights of sections from distances alone, the slope taken between neighbours."""
     sdf = sdf_fn(rays.points(sections))
     alpha = alpha_from_sdf(sdf, slope_along_ray(sdf, sections), sections.length, inv_s)
-    return weights_from_alpha(alpha, sections.ray_index, len(rays), backend)[0]
+    return weights_from_alpha(alpha, sections.ray_index, len(rays))[0]
 
 
 @torch.no_grad()
@@ -114,9 +118,9 @@ def prune(
     sections: Sections,
     sdf_fn: SdfFn,
     inv_s: Float[Tensor, ""],
+    step: float,
     anywhere: float,
     shift: Float[Tensor, " rays"],
-    backend: Backend,
 ) -> Sections:
     """Drop sections that will hardly count, by a cheap and rough distance; some survive anywhere, at random.
 
@@ -125,9 +129,8 @@ def prune(
     """
     if len(sections) == 0:
         return sections
-    resolvable = _RESOLVABLE / sections.length.max()
-    weights = coarse_weights(rays, sections, sdf_fn, torch.minimum(inv_s, resolvable), backend)
-    expected = expected_counts(weights, sections, len(rays), RefineBudget(_CERTAIN, anywhere)).clamp_max(1.0)
+    weights = coarse_weights(rays, sections, sdf_fn, inv_s.clamp_max(resolvable(step)))
+    expected = expected_counts(weights, sections, len(rays), RefineBudget(CERTAIN, anywhere)).clamp_max(1.0)
     return select(sections, resample_counts(expected, sections.ray_index, shift) > 0)
 
 
@@ -139,11 +142,10 @@ def refine(
     inv_s: Float[Tensor, ""],
     budget: RefineBudget,
     shift: Float[Tensor, " rays"],
-    backend: Backend,
 ) -> Sections:
     """Sections where the coarse weights say the surface is, about `budget` of them a ray."""
     if len(sections) == 0:
         return sections
-    weights = coarse_weights(rays, sections, sdf_fn, inv_s, backend)
+    weights = coarse_weights(rays, sections, sdf_fn, inv_s)
     expected = expected_counts(weights, sections, len(rays), budget)
     return split(sections, resample_counts(expected, sections.ray_index, shift))
