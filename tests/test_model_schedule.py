@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import torch
 
+from neus_ns.data.tracks.record import SfmTracks
 from neus_ns.data.views import Views
 from neus_ns.fields.sharpness import Sharpness
 from neus_ns.models.known_space import KnownSpace
@@ -43,6 +45,13 @@ def one_view() -> Views:
     return Views(pose, size, size, size / 2, size / 2, size, size, None)
 
 
+def seen_tracks(points: torch.Tensor) -> SfmTracks:
+    """Points that the one view sees, all of them equally well known."""
+    count = len(points)
+    nothing, numbers = torch.zeros(count, dtype=torch.long), torch.arange(count)
+    return SfmTracks(points, nothing, torch.full((count,), torch.nan), nothing, numbers, 1, "")
+
+
 def cube(resolution: int) -> torch.Tensor:
     allowed = torch.zeros(resolution, resolution, resolution, dtype=torch.bool)
     middle = slice(resolution // 4, -resolution // 4)
@@ -64,7 +73,7 @@ def test_free_points_lie_outside_the_hull_and_their_bound_holds():
 def test_points_outside_the_hull_are_not_taken_in():
     known = KnownSpace(16)
     points = torch.tensor([[0.0, 0.0, 0.4], [0.9, 0.0, 0.0], [5.0, 0.0, 0.0]])
-    known.learn_points(points, one_view(), cube(16))
+    known.learn_points(seen_tracks(points), one_view(), cube(16))
     torch.testing.assert_close(known.points, points[:1])
     assert known.draw(10, 7).surface.shape == (7, 3) and len(known.draw(10, 0).free) == 0
 
@@ -80,10 +89,21 @@ def test_input_errors_end_any_command_in_one_sentence():
     assert "Traceback" in subprocess.run([sys.executable, "-c", bug], capture_output=True, text=True).stderr
 
 
+def test_points_are_drawn_by_how_well_they_are_known():
+    known = KnownSpace(16)
+    points = torch.tensor([[0.0, 0.0, 0.4], [0.0, 0.2, 0.0], [0.3, 0.0, 0.0]])
+    tracks = replace(seen_tracks(points), track_length=torch.tensor([2, 4, 0]), error_px=torch.tensor([0.5, 0.5, 4.0]))
+    known.learn_points(tracks, one_view(), cube(16))
+    torch.manual_seed(0)
+    drawn = known.draw(0, 30_000).surface
+    share = torch.stack([(drawn == point).all(-1).float().mean() for point in points])
+    torch.testing.assert_close(share, tracks.weight / tracks.weight.sum(), atol=0.01, rtol=0)
+
+
 def test_sightline_points_lie_between_eye_and_surface():
     known = KnownSpace(16)
     seen = torch.tensor([[0.0, 0.0, 0.2]])
-    known.learn_points(seen, one_view(), cube(16))
+    known.learn_points(seen_tracks(seen), one_view(), cube(16))
     torch.testing.assert_close(known.eyes, torch.tensor([[0.0, 0.0, 3.0]]))
     torch.manual_seed(0)
     drawn = known.draw(100, 200)

@@ -14,6 +14,7 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.configs.dataparser_configs import AnnotatedDataParserUnion
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
 from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
+from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParserConfig
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader, RandIndicesEvalDataloader
 from nerfstudio.data.utils.nerfstudio_collate import nerfstudio_collate
@@ -24,6 +25,10 @@ from neus_ns.data.checks import check_capture, check_exists
 from neus_ns.data.dataset import SurfaceDataset
 from neus_ns.data.pinhole_views import pinhole_views
 from neus_ns.data.pixel_store import PixelStore, store_dataset
+from neus_ns.data.region import Region
+from neus_ns.data.tracks.find import object_tracks, possible_frames, recorded_tracks
+from neus_ns.data.tracks.record import SfmTracks
+from neus_ns.data.tracks.sources import TrainingPhotos
 from neus_ns.data.views import Views
 from neus_ns.data.world import applied_to_capture
 from neus_ns.errors import InputError
@@ -195,11 +200,27 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
         """The structure-from-motion points in nerfstudio's parser frame, or None if the capture brings none."""
         points = self.train_dataparser_outputs.metadata.get("points3D_xyz")
         if points is None:
-            return None
+            return None if self.recorded_tracks is None else self.recorded_tracks.points
         # nerfstudio multiplies the points by applied_scale, but not the cameras, which already stand where it put them.
         _, applied_scale = applied_to_capture(self.nerfstudio_capture)
         points = points[torch.isfinite(points).all(dim=-1)] / applied_scale
         return points if len(points) else None
+
+    @cached_property
+    def recorded_tracks(self) -> SfmTracks | None:
+        """All tracks that a structure-from-motion tool left beside the capture, in nerfstudio's parser frame."""
+        outputs, config, data = self.train_dataparser_outputs, self.dataparser_config, self.get_datapath()
+        frames = possible_frames(outputs.dataparser_transform, outputs.dataparser_scale, self.nerfstudio_capture)
+        photos = TrainingPhotos(self.train_dataset.image_filenames, self.train_dataset.cameras.to("cpu"), frames)
+        model = data / config.colmap_path if isinstance(config, ColmapDataParserConfig) else None
+        return recorded_tracks(data, model, photos, outputs.metadata.get("region"))
+
+    def tracks_parser(self, views_parser: Views, region: Region) -> SfmTracks | None:
+        """Which training views see which points of the object, in nerfstudio's parser frame; None without points.
+
+        `views_parser` are the training views, with masks if there are any. Recorded tracks come before guessed ones.
+        """
+        return object_tracks(self.recorded_tracks, self.points_parser(), views_parser, region)
 
     def get_extra_state(self) -> dict[str, Tensor]:
         """The sampler's memory. nn.Module puts it into the checkpoint with the rest of the pipeline."""

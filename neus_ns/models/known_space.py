@@ -17,14 +17,12 @@ from jaxtyping import Bool, Float
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 
+from neus_ns.data.tracks.record import SfmTracks
 from neus_ns.data.views import Views
-from neus_ns.data.visibility import sightlines
 
 # Sightlines are believed from this far before the point (its noise) to that far (units of the region of interest), and
 # the distance to the surface there is at least this share of the way back from the point.
 _MARGIN, _REACH, _SURE_SHARE = 0.03, 1.0, 0.1
-# How much deeper than its neighbours in a picture a point may lie and still count as seen (unit frame).
-_BEHIND_OTHERS = 0.05
 
 
 @dataclass(frozen=True)
@@ -42,6 +40,7 @@ class KnownSpace(nn.Module):
     cells: Tensor
     bound: Tensor
     points: Tensor
+    weight_up_to: Tensor
     eyes: Tensor
     seen: Tensor
 
@@ -51,6 +50,8 @@ class KnownSpace(nn.Module):
         self.register_buffer("cells", torch.zeros(0, dtype=torch.long), persistent=False)
         self.register_buffer("bound", torch.zeros(resolution**3), persistent=False)
         self.register_buffer("points", torch.zeros(0, 3), persistent=False)
+        # Sum of the weights up to each point: points that SfM was sure of are drawn more often.
+        self.register_buffer("weight_up_to", torch.zeros(0), persistent=False)
         # The cameras that see `points` along sightlines, and the points they see, pair by pair.
         self.register_buffer("eyes", torch.zeros(0, 3), persistent=False)
         self.register_buffer("seen", torch.zeros(0, 3), persistent=False)
@@ -64,30 +65,34 @@ class KnownSpace(nn.Module):
         self.bound.copy_(bound.reshape(-1))
         self.cells = torch.nonzero(bound.reshape(-1) > 0)[:, 0].to(self.cells.device)
 
-    def learn_points(
-        self, points: Float[Tensor, "points 3"], views: Views, allowed: Bool[Tensor, "res res res"]
-    ) -> None:
+    def learn_points(self, tracks: SfmTracks, views: Views, allowed: Bool[Tensor, "res res res"]) -> None:
         """Take in points of the surface and the cameras that see them, all in the unit frame.
 
         Points in cells that are not allowed are background or mistakes.
         """
-        cell = ((points + 1) * (self.resolution / 2)).floor().long()
-        in_box = ((cell >= 0) & (cell < self.resolution)).all(-1)
-        cell, points = cell[in_box], points[in_box]
-        keep = allowed.cpu()[cell[:, 0], cell[:, 1], cell[:, 2]]
-        points = points[keep]
-        view, point = sightlines(views, points, _BEHIND_OTHERS)
-        self.points = points.to(self.points)
-        self.eyes = views.world_from_camera[view, :, 3].to(self.points)
-        self.seen = points[point].to(self.points)
+        cell = ((tracks.points + 1) * (self.resolution / 2)).floor().long()
+        keep = ((cell >= 0) & (cell < self.resolution)).all(-1)
+        cell = cell.clamp(0, self.resolution - 1)
+        keep &= allowed.to(cell.device)[cell[:, 0], cell[:, 1], cell[:, 2]]
+        tracks = tracks.subset(keep)
+        self.points = tracks.points.to(self.points)
+        self.weight_up_to = torch.cumsum(tracks.weight, 0).to(self.points)
+        self.eyes = views.world_from_camera[tracks.view, :, 3].to(self.points)
+        self.seen = tracks.points[tracks.point].to(self.points)
 
     def draw(self, free: int, surface: int) -> KnownPoints:
         """Random free points (off the hull, and as many again on sightlines as surface points), and surface points."""
         outside, bound = self._off_the_hull(free)
         in_sight, small = self._on_sightlines(surface)
-        surface = surface if len(self.points) else 0
-        chosen = self.points[torch.randint(max(len(self.points), 1), (surface,), device=self.points.device)]
-        return KnownPoints(torch.cat([outside, in_sight]), torch.cat([bound, small]), chosen)
+        return KnownPoints(torch.cat([outside, in_sight]), torch.cat([bound, small]), self._on_surface(surface))
+
+    def _on_surface(self, count: int) -> Float[Tensor, "surface 3"]:
+        """Points by their weight."""
+        if len(self.points) == 0:
+            return self.points
+        goal = torch.rand(count, device=self.points.device) * self.weight_up_to[-1]
+        # Rounding may carry the goal beyond the last point.
+        return self.points[torch.searchsorted(self.weight_up_to, goal).clamp(max=len(self.points) - 1)]
 
     def _on_sightlines(self, count: int) -> tuple[Float[Tensor, "free 3"], Float[Tensor, " free"]]:
         """Points between a camera and what it sees, not too near that, with a distance they surely have."""

@@ -19,6 +19,7 @@ from torch.nn import Parameter
 
 from neus_ns.data.frame import SceneFrame, transform_points
 from neus_ns.data.region import SceneType
+from neus_ns.data.tracks.record import SfmTracks
 from neus_ns.data.views import Views
 from neus_ns.fields.sdf import SdfSample
 from neus_ns.fields.surface_field import SurfaceField, SurfaceFieldConfig
@@ -151,18 +152,17 @@ class NeusHashModel(Model):
         self,
         frame: SceneFrame,
         allowed: Bool[Tensor, "res res res"] | None,
-        points_parser: Float[Tensor, "points 3"] | None,
+        tracks_parser: SfmTracks | None,
         views_parser: Views,
     ) -> None:
-        """Take in the scene frame, which cells the masks allow at all, and points known to lie on the surface."""
+        """Take in the scene frame, which cells the masks allow at all, and who sees which points of the surface."""
         self.field.set_frame(frame)
         if allowed is not None:
             self.grid.restrict(allowed)
             self.known_space.learn_hull(self.grid.allowed)
-        if points_parser is not None:
-            points = transform_points(frame.unit_from_parser, points_parser)
-            views = views_parser.moved(frame.unit_from_parser)
-            self.known_space.learn_points(points, views, self.grid.allowed)
+        if tracks_parser is not None:
+            tracks, views = tracks_parser.moved(frame.unit_from_parser), views_parser.moved(frame.unit_from_parser)
+            self.known_space.learn_points(tracks, views, self.grid.allowed)
 
     def set_progress(self, progress: float) -> None:
         """Set every schedule: called before each step, and once after a checkpoint is loaded."""

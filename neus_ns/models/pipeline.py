@@ -82,7 +82,7 @@ class SurfacePipeline(VanillaPipeline):
             allowed = carve(
                 views, region.centre, region.radius, model.grid.resolution, margin_px=_MASK_MARGIN_PX, unseen=False
             )
-        model.enter_scene(frame, allowed, points, views)
+        model.enter_scene(frame, allowed, manager.tracks_parser(views, region), views)
         CONSOLE.log(
             f"region of interest: {region.how}; radius {frame.world_units_per_unit:.4g} in the units of your poses; "
             f"{model.backends.reason}"

@@ -14,9 +14,11 @@ from neus_ns.data.colmap.read import find_model, read_model
 from neus_ns.data.frame import similarity
 from neus_ns.data.region import Region
 from neus_ns.data.tracks.geo_neus import SeenPoints, find_geo_neus, read_geo_neus
+from neus_ns.data.tracks.keep import near_the_rest, on_object
 from neus_ns.data.tracks.placement import Placement, TracksError
 from neus_ns.data.tracks.record import SfmTracks
-from neus_ns.data.tracks.sources import TrainingPhotos, colmap_tracks, listed_tracks
+from neus_ns.data.tracks.sources import TrainingPhotos, cloud_tracks, colmap_tracks, listed_tracks
+from neus_ns.data.views import Views
 from neus_ns.data.world import applied_to_capture, world_from_parser
 
 _PICTURES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".exr"}
@@ -62,6 +64,23 @@ def recorded_tracks(
         except TracksError as error:
             CONSOLE.log(f"[yellow]{error}")
     return None
+
+
+def object_tracks(
+    recorded: SfmTracks | None, points_parser: Float[Tensor, "points 3"] | None, views_parser: Views, region: Region
+) -> SfmTracks | None:
+    """The tracks that lie on the object, recorded ones if there are any, else guessed from bare points."""
+    tracks = None
+    if recorded is not None:
+        tracks = near_the_rest(on_object(recorded, views_parser))
+        CONSOLE.log(f"structure from motion: {tracks.summary()}")
+    if (tracks is None or len(tracks) == 0) and points_parser is not None:
+        try:
+            tracks = cloud_tracks(points_parser.cpu(), views_parser, region.radius)
+            CONSOLE.log(f"structure from motion: {tracks.summary()}")
+        except TracksError as error:
+            CONSOLE.log(f"[yellow]{error}")
+    return tracks if tracks is not None and len(tracks) else None
 
 
 def _unit_frame(ball: Region, parser_from_world: Placement) -> Placement:
