@@ -1,6 +1,6 @@
 """Whole training steps of neus-hash and of nerfstudio's neus-facto on one CPU, in turns, from the same capture.
 
-    python -m tests.benchmarks.neus_facto SCENE [--rays 1024] [--after 500] [--of 20000] [--no-masks]
+    python -m tests.benchmarks.neus_facto SCENE [--rays 1024] [--after 500] [--of 20000] [--no-masks] [--threads 1]
 
 SCENE is a nerfstudio capture. A step is what the two trainers do in one: callbacks (neus-hash: the occupancy grid),
 pixels and rays, forward, losses, backward, optimisers, schedulers. neus-hash is first trained for `--after` steps of a
@@ -8,6 +8,9 @@ run of `--of` steps, so that its occupancy grid is in use, always with `--rays` 
 number of samples in every step, so a few steps warm it up. Both get the masks, or with --no-masks neither: neus-facto
 draws its pixels inside them only; neus-hash draws anywhere near them and judges its opacity by them, and without them
 it also trains a background.
+
+On a machine that others use, believe one thread only: with more, torch's threads wait for each other by spinning, and
+the shorter step suffers most.
 
 nerfstudio 1.1.5 needs help to start neus-facto here, and gets this much:
 - its signed distance field builds tiny-cuda-nn's encoding without a fallback: it gets `standin/tinycudann.py`, which is
@@ -144,7 +147,7 @@ def main() -> None:
     parser.add_argument("--of", type=int, default=20_000, help="steps of the run that neus-hash's schedules follow")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--no-masks", action="store_true", help="leave the masks out of both trainings")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads of both")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as name:
