@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import trimesh
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParserConfig
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 from PIL import Image
 
 from neus_ns.data.colmap.read import read_model
+from neus_ns.data.datamanager import SurfaceDataManager, SurfaceDataManagerConfig
 from neus_ns.data.frame import transform_points
 from neus_ns.data.pinhole_views import pinhole_views
 from neus_ns.data.region import Region
@@ -109,7 +111,7 @@ def scene() -> Scene:
 def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the log says while tracks are looked for, unwrapped."""
     lines: list[str] = []
-    monkeypatch.setattr("neus_ns.data.tracks.find.CONSOLE.log", lines.append)
+    monkeypatch.setattr("neus_ns.data.tracks.find._say", lambda line, style=None: lines.append(line))
     return lines
 
 
@@ -289,6 +291,96 @@ def test_errors_far_above_the_usual_are_told_from_noise() -> None:
 )
 def test_photographs_are_matched_by_name(photographs: list[str], images: list[str], expected: list[int]) -> None:
     assert match_names([Path(name) for name in photographs], images).tolist() == expected
+
+
+# Through the datamanager, as the pipeline asks.
+
+
+def whole_ball(views: Views) -> Region:
+    """A region around everything; its radius only matters for guessed sightlines."""
+    return Region(views.world_from_camera[:, :, 3].double().mean(0), 0.3, "")
+
+
+def write_masks(folder: Path, scene: Scene, sees: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Masks of the part of the ball where `sees` holds for its points, as discs around their keypoints."""
+    meta = json.loads((folder / "transforms.json").read_text())
+    rows, columns = np.mgrid[: SIZE[1], : SIZE[0]] + 0.5
+    for image, frame in enumerate(meta["frames"]):
+        own = scene.keypoint_points[image]
+        at = scene.keypoints[image][(own >= 0) & sees(scene.points[own])]
+        near = ((columns[..., None] - at[:, 0]) ** 2 + (rows[..., None] - at[:, 1]) ** 2 < 4).any(axis=-1)
+        frame["mask_path"] = frame["file_path"].replace("images", "masks")
+        (folder / frame["mask_path"]).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(near.astype(np.uint8) * 255).save(folder / frame["mask_path"])
+    (folder / "transforms.json").write_text(json.dumps(meta))
+
+
+def manager(folder: Path, **options) -> SurfaceDataManager:
+    data = SurfaceDataManagerConfig(data=folder, **options).setup(device="cpu", test_mode="inference")
+    assert isinstance(data, SurfaceDataManager)
+    return data
+
+
+def test_the_datamanager_hands_out_recorded_tracks_of_the_object(tmp_path: Path, scene: Scene, log: list[str]) -> None:
+    folder = write_transforms(tmp_path, scene)
+    write_binary(scene, folder / "colmap/sparse/0")
+    write_masks(folder, scene, lambda points: points[:, 2] > CENTRE[2] + 0.2)
+    data = manager(folder)
+    views = data.views_parser(masks=True)
+    tracks, points = data.tracks_parser(views, whole_ball(views)), data.points_parser()
+    # No point cloud is named, so the region is found from the tracks' points.
+    assert tracks is not None and points is not None and len(points) > len(tracks) > 10
+    to_world = torch.linalg.inv(possible_frames(*frame_of(data), folder)[0].parser_from_model)
+    height = transform_points(to_world, tracks.points.double())[:, 2]
+    assert float((height > CENTRE[2] + 0.1).double().mean()) > 0.95
+    assert len(log) == 1 and "sightlines kept of 150 in" in log[0] and "median error 0.00 px" in log[0]
+
+
+def frame_of(data: SurfaceDataManager) -> tuple[torch.Tensor, float]:
+    outputs = data.train_dataparser_outputs
+    return outputs.dataparser_transform, outputs.dataparser_scale
+
+
+def test_a_colmap_folder_brings_its_tracks_along(tmp_path: Path, scene: Scene) -> None:
+    write_photographs(tmp_path, scene)
+    write_text(scene, tmp_path / "colmap/sparse/0")
+    data = manager(tmp_path, dataparser=ColmapDataParserConfig(eval_interval=4, downscale_factor=1))
+    views = data.views_parser(masks=False)
+    tracks = data.tracks_parser(views, whole_ball(views))
+    assert tracks is not None
+    photos = TrainingPhotos(data.train_dataset.image_filenames, data.train_dataset.cameras, [])
+    assert_right(tracks, photos, scene)
+
+
+def test_a_damaged_model_beside_the_photographs_stops_in_one_sentence(tmp_path: Path, scene: Scene) -> None:
+    folder = write_transforms(tmp_path, scene)
+    path = write_binary(scene, folder / "sparse/0") / "points3D.bin"
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(InputError, match="points3D.bin ends after"):
+        manager(folder).points_parser()
+
+
+@pytest.mark.parametrize("content", [None, "# nobody has triangulated yet\n"])
+def test_a_model_of_poses_alone_brings_no_tracks(tmp_path: Path, scene: Scene, content: str | None) -> None:
+    folder = write_transforms(tmp_path, scene)
+    path = write_text(scene, folder / "sparse/0") / "points3D.txt"
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    data = manager(folder)
+    views = data.views_parser(masks=False)
+    assert data.points_parser() is None and data.tracks_parser(views, whole_ball(views)) is None
+
+
+def test_tracks_of_other_poses_give_way_to_the_bare_cloud(tmp_path: Path, scene: Scene, log: list[str]) -> None:
+    folder = write_transforms(tmp_path, scene, ply_file_path="[a] cloud.ply")
+    trimesh.PointCloud(scene.points).export(folder / "[a] cloud.ply")
+    write_binary(replace(scene, points=scene.points[::-1]), folder / "sparse/0")
+    data = manager(folder)
+    views = data.views_parser(masks=False)
+    tracks = data.tracks_parser(views, whole_ball(views))
+    assert tracks is not None and "without recorded tracks" in tracks.source and len(tracks) == len(scene.points)
+    assert "belongs to other poses" in log[0] and "150 without recorded tracks" in log[1]
 
 
 # Source (b): Geo-NeuS.

@@ -13,13 +13,15 @@ _PARTS = ("cameras", "images", "points3D")
 _READERS = {".bin": binary, ".txt": text}
 
 
+def holds_points(folder: Path) -> bool:
+    """Whether a folder has a model that knows points; one of poses alone has no points3D, or an empty one."""
+    return any(all((folder / f"{part}{suffix}").is_file() for part in ("images", "points3D")) for suffix in _READERS)
+
+
 def find_model(folders: Iterable[Path]) -> Path | None:
-    """The first place below these folders that holds a model, or part of one."""
-    for folder in folders:
-        for place in MODEL_PLACES:
-            if any((folder / place / f"images{suffix}").is_file() for suffix in _READERS):
-                return folder / place
-    return None
+    """The first place below these folders with a model that knows points."""
+    places = (folder / place for folder in folders for place in MODEL_PLACES)
+    return next((place for place in places if holds_points(place)), None)
 
 
 def read_model(folder: Path) -> ColmapModel:

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
-from neus_ns.data.colmap.read import find_model, read_model
+from neus_ns.data.colmap.read import find_model, holds_points, read_model
 from neus_ns.data.frame import similarity
 from neus_ns.data.region import Region
 from neus_ns.data.tracks.geo_neus import SeenPoints, find_geo_neus, read_geo_neus
@@ -49,12 +49,12 @@ def recorded_tracks(
     in nerfstudio's frame. Files that are damaged raise InputError; sound ones of other poses are only left out.
     """
     folders = _folders(capture, photos.paths)
-    model = named_model or find_model(folders)
+    model = find_model(folders) if named_model is None else named_model if holds_points(named_model) else None
     if model is not None:
         try:
             return colmap_tracks(read_model(model), photos, _image_ids(capture))
         except TracksError as error:
-            CONSOLE.log(f"[yellow]{error}")
+            _say(str(error), "yellow")
     listed = find_geo_neus(folders)
     if listed is not None:
         try:
@@ -62,7 +62,7 @@ def recorded_tracks(
             points = read_geo_neus(listed)
             return listed_tracks(points, _rows(points, photos.paths), photos, unit)
         except TracksError as error:
-            CONSOLE.log(f"[yellow]{error}")
+            _say(str(error), "yellow")
     return None
 
 
@@ -73,14 +73,19 @@ def object_tracks(
     tracks = None
     if recorded is not None:
         tracks = near_the_rest(on_object(recorded, views_parser))
-        CONSOLE.log(f"structure from motion: {tracks.summary()}")
+        _say(f"structure from motion: {tracks.summary()}")
     if (tracks is None or len(tracks) == 0) and points_parser is not None:
         try:
             tracks = cloud_tracks(points_parser.cpu(), views_parser, region.radius)
-            CONSOLE.log(f"structure from motion: {tracks.summary()}")
+            _say(f"structure from motion: {tracks.summary()}")
         except TracksError as error:
-            CONSOLE.log(f"[yellow]{error}")
+            _say(str(error), "yellow")
     return tracks if tracks is not None and len(tracks) else None
+
+
+def _say(line: str, style: str | None = None) -> None:
+    # Paths may hold brackets, which the console would take for its own.
+    CONSOLE.log(line, style=style, markup=False)
 
 
 def _unit_frame(ball: Region, parser_from_world: Placement) -> Placement:
