@@ -106,9 +106,11 @@ def state_of(trainer: Trainer) -> str:
     """What a step's cost depends on."""
     model = surface_pipeline(trainer.pipeline).surface_model
     _, _, metrics = trainer.pipeline.get_train_loss_dict(0)
+    masks = "with" if model.has_masks else "without"
     return (
-        f"{float(metrics['samples_per_ray']):.1f} samples a ray, {100 * float(metrics['occupied_share']):.1f} % of the "
-        f"cells occupied, {int(metrics['active_levels'])} levels active; {model.backends.reason}"
+        f"{masks} masks, {float(metrics['samples_per_ray']):.1f} samples a ray, "
+        f"{100 * float(metrics['occupied_share']):.1f} % of the cells occupied, "
+        f"{int(metrics['active_levels'])} levels active; {model.backends.reason}"
     )
 
 
