@@ -185,7 +185,16 @@ MALFORMED: dict[str, tuple[Callable[[Capture], object], str, str]] = {
     "masks white": (lambda c: fill_masks(c, 255, 255, 255, 255), "masks/0.png", "everything as object"),
     "masks constant": (lambda c: fill_masks(c, 255, 0, 255, 0), "masks/0.png", "all black or all white"),
     "depth for some": (lambda c: c.frames[0].update(depth_file_path="0.png"), "transforms.json", "`depth_file_path`"),
-    "half-size masks missing": (lambda c: large_with_half_size_copies(c, False), "masks_2/0.png", "--downscale-factor"),
+    "half-size masks missing": (
+        lambda c: (large_with_half_size_copies(c, True), (c.folder / "masks_2/2.png").unlink()),
+        "masks_2/2.png",
+        "--downscale-factor",
+    ),
+    "full-size masks missing too": (
+        lambda c: (large_with_half_size_copies(c, False), (c.folder / "masks/3.png").unlink()),
+        "masks/3.png",
+        "is missing",
+    ),
     "equal names at half size": (clash_in_half_size_folder, "transforms.json", "called 0.png"),
     "pose with nan": (lambda c: set_pose(c, 0, 3, math.nan), "transforms.json", "images/1.png holds NaN"),
     "pose with infinity": (lambda c: set_pose(c, 0, 3, math.inf), "transforms.json", "images/1.png holds NaN or inf"),
@@ -310,6 +319,7 @@ VALID: dict[str, Callable[[Capture], object]] = {
     "scaled axes": common_scale,
     "splits": lambda c: c.meta.update(ALL_SPLITS),
     "half-size copies": lambda c: large_with_half_size_copies(c, True),
+    "half-size copies of photographs only": lambda c: large_with_half_size_copies(c, False),
     "fisheye": lambda c: c.meta.update(camera_model="OPENCV_FISHEYE"),
     "applied": lambda c: c.meta.update(applied_transform=np.eye(4)[:3].tolist(), applied_scale=2.0),
 }
@@ -331,6 +341,7 @@ def test_a_given_downscale_factor_decides_which_files_are_read(tmp_path: Path):
     large_with_half_size_copies(capture, masks_too=False)
     capture.write()
     check_capture(tmp_path, downscale_factor=1)
+    disc_mask(802, 4).save(tmp_path / "masks_2/1.png")
     with pytest.raises(InputError, match="masks_2/0.png is missing"):
         check_capture(tmp_path, downscale_factor=2)
     for index in range(4):

@@ -14,6 +14,7 @@ from nerfstudio.cameras.cameras import CAMERA_MODEL_TO_TYPE
 
 from neus_ns.data.checks_files import check_files
 from neus_ns.data.checks_poses import check_poses
+from neus_ns.data.sources.folders import says_what_it_holds
 from neus_ns.errors import InputError
 
 _INTRINSICS = ("fl_x", "fl_y", "cx", "cy", "w", "h")
@@ -35,8 +36,8 @@ def check_capture(data: Path, downscale_factor: int | None = None) -> None:
     """
     check_exists(data)
     json_path = _find_json(data)
-    meta = _read_json(json_path)
-    frames = _frames(meta, json_path)
+    meta = read_json(json_path)
+    frames = read_frames(meta, json_path)
     sizes = _check_intrinsics(meta, frames, json_path)
     _check_options(meta, json_path)
     check_poses(frames, json_path)
@@ -55,18 +56,18 @@ def _find_json(data: Path) -> Path:
     json_path = data / "transforms.json"
     if json_path.is_file():
         return json_path
-    names = sorted(path.name + ("/" if path.is_dir() else "") for path in data.iterdir())
-    holds = f"holds {', '.join(names[:5])}{' and more' if len(names) > 5 else ''}" if names else "is empty"
-    if {"transforms_train.json", "transforms_test.json"} & set(names):
+    names = {path.name + ("/" if path.is_dir() else "") for path in data.iterdir()}
+    if {"transforms_train.json", "transforms_test.json"} & names:
         cure = "it looks like a Blender capture, so add `blender-data` at the end of the command"
-    elif {"sparse/", "colmap/"} & set(names):
+    elif {"sparse/", "colmap/"} & names:
         cure = "it looks like a COLMAP project, so add `colmap` at the end of the command, or run `ns-process-data`"
     else:
         cure = "make one by `ns-process-data images`, or read a COLMAP project by adding `colmap` to the command"
-    raise InputError(f"{data} has no transforms.json (it {holds}); {cure}.")
+    raise InputError(f"{data} has no transforms.json (it {says_what_it_holds(data)}); {cure}.")
 
 
-def _read_json(json_path: Path) -> dict[str, Any]:
+def read_json(json_path: Path) -> dict[str, Any]:
+    """The object that a json file holds."""
     try:
         text = json_path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -78,6 +79,8 @@ def _read_json(json_path: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}: {error.msg}"
         raise InputError(f"{json_path} is not valid JSON ({where}); correct that place or export it again.") from error
+    except RecursionError as error:
+        raise InputError(f"{json_path} is nested too deeply to be a capture; export the capture again.") from error
     if not isinstance(meta, dict):
         raise InputError(
             f"{json_path} holds a {type(meta).__name__} where an object with `frames` is needed; export the capture "
@@ -86,16 +89,18 @@ def _read_json(json_path: Path) -> dict[str, Any]:
     return meta
 
 
-def _frames(meta: dict[str, Any], json_path: Path) -> list[dict[str, Any]]:
+def read_frames(meta: dict[str, Any], json_path: Path, least: int = 2) -> list[dict[str, Any]]:
+    """The frames of a capture, each with a file name and a pose, at least so many."""
     if "frames" not in meta:
         raise InputError(f"{json_path} has no `frames`; export the capture in nerfstudio's format.")
     frames = meta["frames"]
     if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
         raise InputError(f"{json_path}: `frames` must be a list of objects; export the capture in nerfstudio's format.")
-    if len(frames) < 2:
+    if len(frames) < least:
+        needed = "a surface needs at least two photographs from different places" if least == 2 else "one is needed"
         raise InputError(
-            f"{json_path} lists {len(frames)} frame{'' if len(frames) == 1 else 's'}, but a surface needs at least two "
-            "photographs from different places; add more to the capture."
+            f"{json_path} lists {len(frames)} frame{'' if len(frames) == 1 else 's'}, but {needed}; add more to the "
+            "capture."
         )
     for index, frame in enumerate(frames):
         for key in ("file_path", "transform_matrix"):

@@ -1,6 +1,10 @@
-"""Checks of the images and masks that a transforms.json names: there, whole, of the promised size, and of some use."""
+"""Checks of the images and masks of a capture: there, whole, of the promised size, and of some use.
+
+`check_files` is for what a transforms.json names; `picture_sizes` and `check_outline` are for every capture.
+"""
 
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -56,9 +60,7 @@ def _check_set(paths: list[Path], sizes: list[Size], kind: str, json_path: Path,
             f"{missing[0]}{count} missing, though {json_path.name} lists {len(paths)}; put the files there or correct "
             "the paths, which are relative to the json."
         )
-    with ThreadPoolExecutor(_THREADS) as pool:
-        found_sizes = list(pool.map(_image_size, paths))
-    for path, (width, height), (json_width, json_height) in zip(paths, found_sizes, sizes, strict=True):
+    for path, (width, height), (json_width, json_height) in zip(paths, picture_sizes(paths), sizes, strict=True):
         if abs(width - json_width) <= slack and abs(height - json_height) <= slack:
             continue
         turned = " (it looks rotated)" if (width, height) == (json_height, json_width) else ""
@@ -69,8 +71,16 @@ def _check_set(paths: list[Path], sizes: list[Size], kind: str, json_path: Path,
         )
 
 
+def picture_sizes(paths: Sequence[Path]) -> list[Size]:
+    """Widths and heights from the headers of pictures, each of which has to be there and whole."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(_image_size, paths))
+
+
 def _image_size(path: Path) -> Size:
     """Width and height from the header, after a cheap look at the file's end for a copy that was cut short."""
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; put the file there or correct its name in the capture.")
     num_bytes = path.stat().st_size
     if num_bytes == 0:
         raise InputError(f"{path} is empty (0 bytes); copy the file again.")
@@ -131,15 +141,18 @@ def _check_masks(frames: list[dict[str, Any]], sizes: list[Size], factor: int, j
             )
     if "mask_path" not in frames[0]:
         return
-    if factor > 1:
+    full_size = {Path(frame["mask_path"]).name: json_path.parent / frame["mask_path"] for frame in frames}
+    reduced_exist = any((json_path.parent / f"masks_{factor}" / name).is_file() for name in full_size)
+    if factor > 1 and (reduced_exist or len(full_size) < len(frames)):
         paths = _check_downscaled(frames, "mask_path", "masks", factor, sizes, json_path)
     else:
+        # Where only the photographs have reduced copies, the masks of full size are reduced while they are read.
         paths = [json_path.parent / frame["mask_path"] for frame in frames]
         _check_set(paths, sizes, "mask", json_path, slack=0)
-    _check_outline(paths, json_path)
+    check_outline(paths, json_path)
 
 
-def _check_outline(paths: list[Path], json_path: Path) -> None:
+def check_outline(paths: list[Path], capture: Path) -> None:
     """Some mask must show an outline. One constant mask among others is fine: a photograph may not see the object."""
     stride = -(-len(paths) // _MOST_MASKS_DECODED)
     paths = paths[::stride]
@@ -151,15 +164,17 @@ def _check_outline(paths: list[Path], json_path: Path) -> None:
                 if low != high:
                     return
                 seen.add(low)
-    many = f"{json_path}: none of the masks ({paths[0]} first) shows an outline"
+    many = f"{capture}: none of the masks ({paths[0]} first) shows an outline"
     if seen == {False}:
         raise InputError(f"{many}, since all are black, which marks no pixel as object; paint the object white.")
     if seen == {True}:
         raise InputError(
             f"{many}, since all are white, which marks everything as object; paint the background black or "
-            "remove every `mask_path`."
+            "remove the masks from the capture."
         )
-    raise InputError(f"{many}, since each is all black or all white; make the masks again or remove every `mask_path`.")
+    raise InputError(
+        f"{many}, since each is all black or all white; make the masks again or remove them from the capture."
+    )
 
 
 def _mask_extremes(path: Path) -> tuple[bool, bool]:

@@ -1,4 +1,4 @@
-"""Checks of the camera poses in a transforms.json: each must be a rigid, right-handed OpenGL pose in a common place."""
+"""Checks of the camera poses of a capture: each must be a rigid, right-handed OpenGL pose in a common place."""
 
 from pathlib import Path
 from typing import Any
@@ -17,25 +17,30 @@ _LEAST_SPREAD_SHARE = 1e-4
 
 
 def check_poses(frames: list[dict[str, Any]], json_path: Path) -> None:
-    """Raise InputError for the first pose, or for the set of poses, that cannot be right."""
+    """Raise InputError for the first pose of a transforms.json, or for the set of poses, that cannot be right."""
     poses = np.stack([_matrix(frame, json_path) for frame in frames])
-    names = [frame["file_path"] for frame in frames]
-    _reject(~np.isfinite(poses).all((1, 2)), names, json_path, "holds NaN or infinite numbers", "remove that frame")
+    check_pose_matrices(poses, [f"`transform_matrix` of frame {frame['file_path']}" for frame in frames], json_path)
+
+
+def check_pose_matrices(poses: Float[ndarray, "frames 4 4"], names: list[str], path: Path) -> None:
+    """Raise InputError unless these are OpenGL camera-to-world poses; `names` calls each in the words of its file."""
+    _reject(~np.isfinite(poses).all((1, 2)), names, path, "holds NaN or infinite numbers", "correct or remove it")
     bottom_is_wrong = np.abs(poses[:, 3] - [0, 0, 0, 1]).max(-1) > 1e-6
     what = "does not end in the row 0 0 0 1"
-    _reject(bottom_is_wrong, names, json_path, what, "write it row by row (it may be transposed)")
+    _reject(bottom_is_wrong, names, path, what, "write it row by row (it may be transposed)")
 
     axes = poses[:, :3, :3]
     determinant = np.linalg.det(axes)
     what = "mirrors the world (its determinant is negative or zero)"
     cure = "write a camera-to-world pose with OpenGL axes (x right, y up, z backward)"
-    _reject(determinant <= 0, names, json_path, what, cure)
+    _reject(determinant <= 0, names, path, what, cure)
     scale = np.cbrt(determinant)[:, None, None]
     gram = (axes / scale).transpose(0, 2, 1) @ (axes / scale)
     what = "is not rigid (its three axes are not orthogonal and of equal length)"
     cure = "write a rotation there, camera to world"
-    _reject(np.abs(gram - np.eye(3)).max((1, 2)) > _RIGID_TOLERANCE, names, json_path, what, cure)
-    _check_spread(poses[:, :3, 3], json_path)
+    _reject(np.abs(gram - np.eye(3)).max((1, 2)) > _RIGID_TOLERANCE, names, path, what, cure)
+    if len(poses) > 1:
+        _check_spread(poses[:, :3, 3], path)
 
 
 def _matrix(frame: dict[str, Any], json_path: Path) -> Float[ndarray, "4 4"]:
@@ -58,25 +63,25 @@ def _matrix(frame: dict[str, Any], json_path: Path) -> Float[ndarray, "4 4"]:
     return matrix
 
 
-def _reject(wrong: Bool[ndarray, " frames"], names: list[str], json_path: Path, what: str, cure: str) -> None:
-    """Raise for the first wrong frame, saying how many others share the fault."""
+def _reject(wrong: Bool[ndarray, " frames"], names: list[str], path: Path, what: str, cure: str) -> None:
+    """Raise for the first wrong pose, saying how many others share the fault."""
     if not wrong.any():
         return
     others = int(wrong.sum()) - 1
     count = f" (and of {others} more)" if others else ""
-    raise InputError(f"{json_path}: `transform_matrix` of frame {names[int(wrong.argmax())]}{count} {what}; {cure}.")
+    raise InputError(f"{path}: {names[int(wrong.argmax())]}{count} {what}; {cure}.")
 
 
-def _check_spread(centres: Float[ndarray, "frames 3"], json_path: Path) -> None:
+def _check_spread(centres: Float[ndarray, "frames 3"], path: Path) -> None:
     spread = float(np.linalg.norm(centres - centres.mean(0), axis=-1).max())
     distance = float(np.linalg.norm(centres, axis=-1).max())
     if spread <= 1e-7 * distance:
         raise InputError(
-            f"{json_path}: all cameras stand in one spot, so no depth can be seen; walk around the object between "
+            f"{path}: all cameras stand in one spot, so no depth can be seen; walk around the object between "
             "photographs, or check that the poses were solved."
         )
     if spread < _LEAST_SPREAD_SHARE * distance:
         raise InputError(
-            f"{json_path}: the cameras lie {distance:.3g} units away from the origin but only {spread:.3g} apart, too "
+            f"{path}: the cameras lie {distance:.3g} units away from the origin but only {spread:.3g} apart, too "
             "far for single precision; subtract a common offset from all translations (geographic coordinates?)."
         )

@@ -1,6 +1,5 @@
 """nerfstudio's datamanager over a pixel store: checks the capture, hands out rays and pixels, hears their errors."""
 
-import json
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,7 @@ from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.configs.dataparser_configs import AnnotatedDataParserUnion
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
-from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
+from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParserConfig
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader, RandIndicesEvalDataloader
@@ -21,11 +20,14 @@ from nerfstudio.data.utils.nerfstudio_collate import nerfstudio_collate
 from torch import Tensor
 
 from neus_ns.data.camera_rays import CameraRays
-from neus_ns.data.checks import check_capture, check_exists
+from neus_ns.data.checks_files import check_outline
 from neus_ns.data.dataset import SurfaceDataset
 from neus_ns.data.pinhole_views import pinhole_views
 from neus_ns.data.pixel_store import PixelStore, store_dataset
 from neus_ns.data.region import Region
+from neus_ns.data.sources.auto import AutoDataParserConfig
+from neus_ns.data.sources.masks import with_masks
+from neus_ns.data.sources.settle import settled
 from neus_ns.data.tracks.find import object_tracks, possible_frames, recorded_tracks
 from neus_ns.data.tracks.record import SfmTracks
 from neus_ns.data.tracks.sources import TrainingPhotos
@@ -42,10 +44,8 @@ class SurfaceDataManagerConfig(VanillaDataManagerConfig):
 
     _target: type = field(default_factory=lambda: SurfaceDataManager)
     """Target class to instantiate."""
-    dataparser: AnnotatedDataParserUnion = field(
-        default_factory=lambda: NerfstudioDataParserConfig(load_3D_points=True)
-    )
-    """Specifies the dataparser used to unpack the data."""
+    dataparser: AnnotatedDataParserUnion = field(default_factory=AutoDataParserConfig)
+    """Reader of the capture; auto-data recognises the format."""
     pixel_sampler: SurfacePixelSamplerConfig = field(default_factory=UniformPixelSamplerConfig)
     """Which pixels of the training photographs get a ray."""
     images_on_gpu: bool = True
@@ -80,11 +80,8 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
     ) -> None:
         data = Path(config.dataparser.data if config.data is None else config.data)
         # A finished run must load where its photographs are no longer at hand, so inference only asks for the poses.
-        if isinstance(config.dataparser, NerfstudioDataParserConfig) and test_mode != "inference":
-            check_capture(data, config.dataparser.downscale_factor)
-        else:
-            check_exists(data)
-        config = replace(config, dataparser=_without_absent_points(config.dataparser, data))
+        self._reads_photographs = test_mode != "inference"
+        config = replace(config, dataparser=settled(config.dataparser, data, self._reads_photographs))
         super().__init__(config, device, test_mode, world_size, local_rank, **kwargs)
         if (torch.linalg.det(self.train_dataset.cameras.camera_to_worlds[:, :, :3]) < 0).any():
             # nerfstudio's "pca" orientation flips two cameras where it means to flip two axes.
@@ -92,6 +89,26 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
                 f"{data}: orienting the poses mirrored some cameras; choose another "
                 "--pipeline.datamanager.dataparser.orientation-method than pca (up is the default)."
             )
+
+    def create_train_dataset(self) -> SurfaceDataset:
+        """The training photographs, with masks that only this plugin finds."""
+        # Exporters and the pipeline read the transform and the region from this attribute.
+        self.train_dataparser_outputs, dataset = self._dataset(self.train_dataparser_outputs)
+        masks = self.train_dataparser_outputs.mask_filenames
+        if self._reads_photographs and masks:
+            check_outline(masks, self.get_datapath())
+        return dataset
+
+    def create_eval_dataset(self) -> SurfaceDataset:
+        """The evaluation photographs, likewise."""
+        return self._dataset(self.dataparser.get_dataparser_outputs(split=self.test_split))[1]
+
+    def _dataset(self, outputs: DataparserOutputs) -> tuple[DataparserOutputs, SurfaceDataset]:
+        outputs = with_masks(outputs, self.get_datapath())
+        dataset = SurfaceDataset(outputs, self.config.camera_res_scale_factor)
+        if self._reads_photographs:
+            dataset.check_files()
+        return outputs, dataset
 
     def setup_train(self) -> None:
         self.train_store = store_dataset(self.train_dataset, self._store_device)
@@ -187,6 +204,11 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
         """Whether the training photographs have foreground masks."""
         return self.train_dataset.has_masks
 
+    @property
+    def region_parser(self) -> Region | None:
+        """The region of interest in nerfstudio's parser frame, where the capture itself gives one."""
+        return self.train_dataparser_outputs.metadata.get("region")
+
     def views_parser(self, masks: bool) -> Views:
         """The training cameras in nerfstudio's parser frame; with their masks if asked for and there are any."""
         if not (masks and self.has_masks):
@@ -230,19 +252,3 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
         # Without a training sampler (evaluation, export) there is nobody to remember.
         if self.train_pixel_sampler is not None:
             self.train_pixel_sampler.load_state_dict(state)
-
-
-def _without_absent_points(dataparser: DataParserConfig, data: Path) -> DataParserConfig:
-    """nerfstudio's own parser with SfM points switched off when the capture names no file of them.
-
-    Asked for points that are not there it would prompt on the terminal, rewrite transforms.json, or print a warning
-    about another method.
-    """
-    if not (isinstance(dataparser, NerfstudioDataParserConfig) and dataparser.load_3D_points):
-        return dataparser
-    json_path = data if data.suffix == ".json" else data / "transforms.json"
-    if not json_path.is_file():
-        return dataparser
-    name = json.loads(json_path.read_text(encoding="utf-8")).get("ply_file_path")
-    has_points = isinstance(name, str) and (json_path.parent / name).is_file()
-    return dataparser if has_points else replace(dataparser, load_3D_points=False)

@@ -13,8 +13,11 @@ from numpy import ndarray
 from PIL import Image
 from torch import Tensor
 
+from neus_ns.data.checks_files import picture_sizes
 from neus_ns.data.decode import coverage, is_cut_out, open_picture, split_alpha
 from neus_ns.errors import InputError
+
+Kind = Literal["image", "mask"]
 
 
 class SurfaceDataset(InputDataset):
@@ -48,7 +51,7 @@ class SurfaceDataset(InputDataset):
     def photo_and_foreground(self, image_idx: int) -> tuple[UInt8[Tensor, "h w 3"], UInt8[Tensor, "h w"] | None]:
         """One photograph and, when the capture has masks, how much of each pixel is foreground (0..255)."""
         path = self.image_filenames[image_idx]
-        colours, alpha = split_alpha(self._fit_to_camera(open_picture(path), image_idx, path))
+        colours, alpha = split_alpha(self._fit_to_camera(open_picture(path), image_idx, path, "image"))
         foreground = self._foreground(image_idx, alpha) if self.has_masks else None
         alpha_color = self._dataparser_outputs.alpha_color
         if alpha is not None and alpha_color is not None:
@@ -91,7 +94,9 @@ class SurfaceDataset(InputDataset):
     def _foreground(self, image_idx: int, alpha: UInt8[ndarray, "h w"] | None) -> UInt8[ndarray, "h w"]:
         if self._dataparser_outputs.mask_filenames is not None:
             path = self._dataparser_outputs.mask_filenames[image_idx]
-            return coverage(self._fit_to_camera(open_picture(path), image_idx, path))
+            # What the numbers in a mask mean is told by the whole of it, before any pixels are averaged.
+            picture = Image.fromarray(coverage(open_picture(path)))
+            return np.asarray(self._fit_to_camera(picture, image_idx, path, "mask"))
         if alpha is None:
             raise InputError(
                 f"{self.image_filenames[image_idx]} has no alpha channel while other photographs of the capture are "
@@ -99,24 +104,44 @@ class SurfaceDataset(InputDataset):
             )
         return alpha
 
-    def _fit_to_camera(self, picture: Image.Image, image_idx: int, path: Path) -> Image.Image:
+    def _fit_to_camera(self, picture: Image.Image, image_idx: int, path: Path, kind: Kind) -> Image.Image:
         """The picture at its camera's resolution; one whose size contradicts the camera is refused.
 
         Intrinsics belong to a resolution, so a picture of another size would give rays in wrong directions.
         """
         width, height = self.size_of(image_idx)
-        found_width, found_height = picture.size
-        excess = (found_width * self.scale_factor - width, found_height * self.scale_factor - height)
+        shrink = self._shrink(kind)
+        self._require_size(picture.size, image_idx, path, kind)
+        if shrink == 1.0:
+            return picture if picture.size == (width, height) else picture.crop((0, 0, width, height))
+        # The part that the camera's pixels cover: intrinsics are divided exactly, sizes are rounded down.
+        seen = (0, 0, min(width * shrink, picture.size[0]), min(height * shrink, picture.size[1]))
+        # For whole factors a box filter is the mean of the pixels, and a mask's coverage is exact.
+        resample = Image.Resampling.BOX if shrink == round(shrink) else Image.Resampling.BILINEAR
+        return picture.resize((width, height), resample=resample, box=seen)
+
+    def _shrink(self, kind: Kind) -> float:
+        """How many times smaller the files of photographs or masks have to be made."""
+        return int(self._dataparser_outputs.metadata.get(f"{kind}_reduction", 1)) / self.scale_factor
+
+    def _require_size(self, found: tuple[int, int], image_idx: int, path: Path, kind: Kind) -> None:
+        shrink = self._shrink(kind)
+        excess = [pixels / shrink - camera for pixels, camera in zip(found, self.size_of(image_idx), strict=True)]
         # Up to one pixel too much is trimmed: tools that shrink photographs disagree about sizes that do not divide.
         if not all(-0.01 <= pixels_over < 1.99 for pixels_over in excess):
+            width, height = (round(camera * shrink) for camera in self.size_of(image_idx))
             raise InputError(
-                f"{path} is {found_width}x{found_height} pixels but its camera says "
-                f"{round(width / self.scale_factor)}x{round(height / self.scale_factor)}; "
+                f"{path} is {found[0]}x{found[1]} pixels but its camera says {width}x{height}; "
                 "use the pictures that the poses were made from, or correct the intrinsics."
             )
-        if self.scale_factor == 1.0:
-            return picture if picture.size == (width, height) else picture.crop((0, 0, width, height))
-        return picture.resize((width, height), resample=Image.Resampling.BILINEAR)
+
+    def check_files(self) -> None:
+        """Raise InputError for the first picture that is missing, damaged or of another size, by the headers alone."""
+        masks = self._dataparser_outputs.mask_filenames
+        sets: list[tuple[Kind, list[Path]]] = [("image", self.image_filenames), ("mask", masks or [])]
+        for kind, paths in sets:
+            for view, (path, size) in enumerate(zip(paths, picture_sizes(paths), strict=True)):
+                self._require_size(size, view, path, kind)
 
 
 def _composite(

@@ -1,8 +1,9 @@
 """Finds the region of interest: the ball that holds what is to be reconstructed. It becomes our unit ball.
 
-What is known decides the rule, best first: the visual hull of the masks, then the SfM points that most cameras look at,
-then the cameras alone. A ball too small loses parts for good, one too large only costs resolution; so all rules err on
-the large side, except that an `object` never reaches out to its cameras unless masks say so.
+What is known decides the rule, best first: the visual hull of the masks, then a ball that the capture itself gives,
+then the SfM points that most cameras look at, then the cameras alone. A ball too small loses parts for good, one too
+large only costs resolution; so all rules err on the large side, except that an `object` never reaches out to its
+cameras unless masks say so.
 """
 
 from collections.abc import Sequence
@@ -51,8 +52,11 @@ def find_region(
     points_parser: Float[Tensor, "points 3"] | None,
     scene_type: SceneType,
     mask_names: Sequence[str] | None = None,
+    given: Region | None = None,
 ) -> Region:
     """The region of interest from whatever is known. `mask_names`, one a view, are for messages about bad masks.
+
+    `given` is what the capture itself says of the object; only masks, which show it, are believed before that.
 
     object      Masks: ball around the visual hull. Points: ball around those that most cameras look at, kept clear of
                 the cameras. Neither: half of the nearest camera's distance around the point that the cameras look at.
@@ -74,6 +78,8 @@ def find_region(
         nearest = _camera_distances(views_parser, centre).min()
         remark = ", which reaches out to the cameras" if radius > nearest else ""
         return Region(centre, radius, f"visual hull of {len(names)} masks{remark}")
+    if given is not None:
+        return given
     looked_at = None if points_parser is None else _points_looked_at(views_parser, points_parser)
     if looked_at is None:
         return _from_cameras(views_parser, focus, scene_type)

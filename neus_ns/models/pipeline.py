@@ -72,7 +72,7 @@ class SurfacePipeline(VanillaPipeline):
         manager, model = self.datamanager, self.surface_model
         views = manager.views_parser(masks=manager.has_masks)
         points = manager.points_parser()
-        region = find_region(views, points, model.config.scene_type, manager.train_photo_names)
+        region = find_region(views, points, model.config.scene_type, manager.train_photo_names, manager.region_parser)
         outputs = manager.train_dataparser_outputs
         frame = make_scene_frame(
             region, outputs.dataparser_transform, outputs.dataparser_scale, manager.nerfstudio_capture

@@ -1,0 +1,49 @@
+"""The parser that a run really uses: the chosen one, made safe, or the one that reads what was recognised."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
+from nerfstudio.data.dataparsers.blender_dataparser import BlenderDataParserConfig
+from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParserConfig
+from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
+
+from neus_ns.data.checks import check_capture, check_exists
+from neus_ns.data.sources.auto import AutoDataParserConfig
+from neus_ns.data.sources.blender import blender_folder_config
+from neus_ns.data.sources.colmap import colmap_folder_config
+
+
+def settled(dataparser: DataParserConfig, data: Path, photographs_needed: bool) -> DataParserConfig:
+    """The parser to use for a capture, after a look at it that raises InputError for what the parser would choke on.
+
+    Without `photographs_needed` only the poses are looked at, so that a finished run loads where the rest is gone.
+    """
+    check_exists(data)
+    if isinstance(dataparser, AutoDataParserConfig):
+        dataparser = dataparser.recognised(data)
+    if isinstance(dataparser, NerfstudioDataParserConfig):
+        if photographs_needed:
+            check_capture(data, dataparser.downscale_factor)
+        return _with_present_points(dataparser, data)
+    # nerfstudio's own parsers, when named on the command line.
+    if type(dataparser) is ColmapDataParserConfig:
+        return colmap_folder_config(dataparser, data)
+    if type(dataparser) is BlenderDataParserConfig:
+        return blender_folder_config(dataparser, data)
+    return dataparser
+
+
+def _with_present_points(dataparser: NerfstudioDataParserConfig, data: Path) -> NerfstudioDataParserConfig:
+    """nerfstudio's own parser with SfM points loaded where the capture names a file of them, and only there.
+
+    nerfstudio's default is not to load them, which suits methods that do not look at them. Asked for points that are
+    not there it would prompt on the terminal, rewrite transforms.json, or print a warning about another method.
+    """
+    json_path = data if data.suffix == ".json" else data / "transforms.json"
+    if not json_path.is_file():
+        return dataparser
+    name = json.loads(json_path.read_text(encoding="utf-8")).get("ply_file_path")
+    has_points = isinstance(name, str) and (json_path.parent / name).is_file()
+    return replace(dataparser, load_3D_points=has_points)
