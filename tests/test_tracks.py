@@ -343,7 +343,7 @@ def frame_of(data: SurfaceDataManager) -> tuple[torch.Tensor, float]:
 
 def test_a_colmap_folder_brings_its_tracks_along(tmp_path: Path, scene: Scene) -> None:
     write_photographs(tmp_path, scene)
-    write_text(scene, tmp_path / "colmap/sparse/0")
+    write_binary(scene, tmp_path / "colmap/sparse/0")
     data = manager(tmp_path, dataparser=ColmapDataParserConfig(eval_interval=4, downscale_factor=1))
     views = data.views_parser(masks=False)
     tracks = data.tracks_parser(views, whole_ball(views))

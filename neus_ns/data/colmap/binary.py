@@ -112,20 +112,23 @@ def read_images(path: Path) -> ColmapImages:
 def read_points(path: Path) -> ColmapPoints:
     """points3D.bin."""
     file = _Bytes(path)
-    starts, before_length = [], _POINT.itemsize - _COUNT.size
+    starts, at = [], file.at
     for _ in range(file.records):
-        starts.append(file.skip(before_length))
-        (length,) = file.take(_COUNT)
-        file.skip(_ELEMENT.itemsize * length)
+        starts.append(at)
+        at += _POINT.itemsize
+        if at > len(file.content):
+            break
+        at += _ELEMENT.itemsize * _COUNT.unpack_from(file.content, at - _COUNT.size)[0]
+    file.skip(at - file.at)
     file.finish()
     content, start = np.frombuffer(file.content, np.uint8), np.array(starts, dtype=np.int64)
-    head = content[start[:, None] + np.arange(_POINT.itemsize)].view(_POINT)[:, 0]
-    lengths = head["length"].astype(np.int64)
-    first = np.concatenate([[0], np.cumsum(lengths)])
-    # Byte positions of all track elements: those of a point follow its head without a gap.
-    within = np.arange(first[-1]) - np.repeat(first[:-1], lengths)
-    place = np.repeat(start + _POINT.itemsize, lengths) + within * _ELEMENT.itemsize
-    element = content[place[:, None] + np.arange(_ELEMENT.itemsize)].view(_ELEMENT)[:, 0]
+    head_bytes = start[:, None] + np.arange(_POINT.itemsize)
+    head = content[head_bytes].view(_POINT)[:, 0]
+    # What is neither the count at the start nor some point's head is track elements, in order.
+    in_tracks = np.ones(len(content), dtype=bool)
+    in_tracks[: _COUNT.size] = False
+    in_tracks[head_bytes] = False
+    element = content[in_tracks].view(_ELEMENT)
     if (head["id"] > _LARGEST_ID).any():
         raise InputError(f"{path}: point {int(head['id'].max())} has an impossible number; {AGAIN}.")
     return ColmapPoints(
@@ -133,7 +136,7 @@ def read_points(path: Path) -> ColmapPoints:
         ids=head["id"].astype(np.int64),
         xyz=head["xyz"].astype(np.float64),
         errors=head["error"].astype(np.float64),
-        first_element=first,
+        first_element=np.concatenate([[0], np.cumsum(head["length"].astype(np.int64))]),
         element_image_ids=element["image"].astype(np.int64),
         element_keypoint=element["keypoint"].astype(np.int64),
     )
