@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -103,6 +104,7 @@ def test_photographs_partly_without_alpha_are_refused(tmp_path: Path) -> None:
 
 
 GREY = np.arange(18 * 24, dtype=np.uint16).reshape(18, 24) * 150
+COLOUR = np.stack([GREY // 257, GREY % 256, 255 - GREY // 300], axis=-1).astype(np.uint8)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +113,17 @@ GREY = np.arange(18 * 24, dtype=np.uint16).reshape(18, 24) * 150
         ("grey16.png", Image.fromarray(GREY), np.repeat(np.round(GREY / 257)[..., None], 3, axis=-1)),
         ("grey.png", Image.fromarray((GREY // 257).astype(np.uint8)), np.repeat(GREY[..., None] // 257, 3, axis=-1)),
         ("bits.png", Image.fromarray(GREY > 30000), np.repeat((GREY > 30000)[..., None] * 255, 3, axis=-1)),
+        (
+            "cmyk.tif",
+            Image.fromarray(COLOUR).convert("CMYK"),
+            COLOUR,
+        ),
+        (
+            "grey_alpha.png",
+            Image.merge("LA", (Image.fromarray(COLOUR[..., 0]), Image.new("L", (24, 18), 255))),
+            np.repeat(COLOUR[..., :1], 3, axis=-1),
+        ),
+        ("rgba.png", Image.fromarray(COLOUR).convert("RGBA"), COLOUR),
         (
             "palette.png",
             Image.fromarray((GREY % 7 == 0).astype(np.uint8)).convert("P"),
@@ -124,6 +137,14 @@ def test_every_kind_of_picture_becomes_8_bit_rgb(tmp_path: Path, name: str, pict
     (folder / "images/00.png").write_bytes((tmp_path / name).read_bytes())
     found = manager(folder, test_mode="inference").train_dataset.get_image_uint8(0)
     assert np.array_equal(found.numpy(), expected)
+
+
+def test_colours_of_16_bits_keep_their_upper_8(tmp_path: Path) -> None:
+    folder = capture(tmp_path, masks=False)
+    colours = np.stack([GREY, GREY[::-1], 65535 - GREY], axis=-1)
+    cv2.imwrite(str(folder / "images/00.png"), colours[..., ::-1])
+    found = manager(folder, test_mode="inference").train_dataset.get_image_uint8(0).numpy()
+    assert np.abs(found - colours / 257).max() <= 1.0
 
 
 def test_mask_files_of_every_kind_mean_the_same(tmp_path: Path) -> None:
