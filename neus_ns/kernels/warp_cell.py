@@ -16,6 +16,14 @@ from neus_ns.kernels.layout import PRIME_Y, PRIME_Z
 
 _PRIME_Y = wp.constant(wp.uint32(PRIME_Y))
 _PRIME_Z = wp.constant(wp.uint32(PRIME_Z))
+# C++, since Warp has no word for it; the tables are contiguous.
+_FETCH_ROW = """
+#if !defined(__CUDA_ARCH__)
+    __builtin_prefetch(table.data + (size_t)level * table.shape[1] + row);
+#endif
+"""
+# How many points before its turn a cell's rows are asked for; 8 to 32 measured alike.
+AHEAD = wp.constant(16)
 
 
 @functools.cache
@@ -71,6 +79,29 @@ def row_of(x: wp.uint32, y: wp.uint32, z: wp.uint32, mask: wp.uint32, dense: int
     if dense == 1:
         return int(x + y + z)
     return int((x ^ y ^ z) & mask)
+
+
+@functools.cache
+@no_type_check
+def fetch_function(features: int) -> wp.Function:
+    """Asks for a cell's rows ahead of their use; rows of x and x + 1 nearly always share a cache line.
+
+    Rows are scattered over megabytes, so that on the CPU reading them is waiting for memory; asked for AHEAD points
+    early they measured two to three times faster. A GPU waits by running other threads, and there this is nothing.
+    """
+    vec = row_type(features)
+
+    @wp.func_native(_FETCH_ROW)
+    def fetch_row(table: wp.array2d(dtype=vec), level: int, row: int): ...
+
+    @wp.func
+    def fetch(table: wp.array2d(dtype=vec), level: int, at: Place, mask: wp.uint32, dense: int):
+        fetch_row(table, level, row_of(at.x0, at.y0, at.z0, mask, dense))
+        fetch_row(table, level, row_of(at.x0, at.y1, at.z0, mask, dense))
+        fetch_row(table, level, row_of(at.x0, at.y0, at.z1, mask, dense))
+        fetch_row(table, level, row_of(at.x0, at.y1, at.z1, mask, dense))
+
+    return fetch
 
 
 @functools.cache

@@ -13,9 +13,11 @@ from typing import no_type_check
 import warp as wp
 
 from neus_ns.kernels.warp_cell import (
+    AHEAD,
     add_function,
     expand_function,
     expansion_type,
+    fetch_function,
     place,
     read_function,
     row_type,
@@ -30,6 +32,7 @@ def gather_kernel(features: int, columns: int) -> wp.Kernel:
     """Writes the columns of a run of points on one level."""
     vec = row_type(features)
     read, value, expand = read_function(features), value_function(features), expand_function(features)
+    fetch = fetch_function(features)
 
     @wp.kernel(enable_backward=False, module="unique")
     def gather(
@@ -47,7 +50,9 @@ def gather_kernel(features: int, columns: int) -> wp.Kernel:
         resolution = resolutions[level]
         scale = float(resolution)
         dense = dense_levels[level]
-        for i in range(begin + slot * run, wp.min(begin + (slot + 1) * run, end)):
+        stop = wp.min(begin + (slot + 1) * run, end)
+        for i in range(begin + slot * run, stop):
+            fetch(table, level, place(positions[wp.min(i + AHEAD, stop - 1)], resolution, dense), mask, dense)
             at = place(positions[i], resolution, dense)
             edges = read(table, level, at, mask, dense)
             if wp.static(columns == 1):
@@ -95,6 +100,7 @@ def scatter_kernel(features: int, columns: int) -> wp.Kernel:
     """Adds the transpose of the gather to the table's gradient."""
     vec = row_type(features)
     gradient_of_columns, add = columns_function(features, columns), add_function(features, columns)
+    fetch = fetch_function(features)
 
     @wp.kernel(enable_backward=False, module="unique")
     def scatter(
@@ -113,7 +119,9 @@ def scatter_kernel(features: int, columns: int) -> wp.Kernel:
         resolution = resolutions[level]
         scale = float(resolution)
         dense = dense_levels[level]
-        for i in range(slot * run, wp.min((slot + 1) * run, count)):
+        stop = wp.min((slot + 1) * run, count)
+        for i in range(slot * run, stop):
+            fetch(table, level, place(positions[wp.min(i + AHEAD, stop - 1)], resolution, dense), mask, dense)
             at = place(positions[i], resolution, dense)
             add(table, level, at, mask, dense, gradient_of_columns(gradient, i, level, scale))
 
@@ -125,7 +133,7 @@ def scatter_kernel(features: int, columns: int) -> wp.Kernel:
 def at_positions_kernel(features: int, columns: int) -> wp.Kernel:
     """The gradient at the positions: every column's own derivative, which is the next order of the same cell."""
     vec = row_type(features)
-    read, expand = read_function(features), expand_function(features)
+    fetch, read, expand = fetch_function(features), read_function(features), expand_function(features)
     gradient_of_columns, slope = columns_function(features, columns), slope_function(features, columns)
 
     @wp.kernel(enable_backward=False, module="unique")
@@ -145,7 +153,9 @@ def at_positions_kernel(features: int, columns: int) -> wp.Kernel:
         resolution = resolutions[level]
         scale = float(resolution)
         dense = dense_levels[level]
-        for i in range(begin + slot * run, wp.min(begin + (slot + 1) * run, end)):
+        stop = wp.min(begin + (slot + 1) * run, end)
+        for i in range(begin + slot * run, stop):
+            fetch(table, level, place(positions[wp.min(i + AHEAD, stop - 1)], resolution, dense), mask, dense)
             at = place(positions[i], resolution, dense)
             e = expand(read(table, level, at, mask, dense), at.fx, at.fy, at.fz)
             g = gradient_of_columns(gradient, i, level, scale)

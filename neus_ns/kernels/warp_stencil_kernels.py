@@ -9,16 +9,18 @@ jet's kernels are.
 # pyright: reportOperatorIssue=false, reportCallIssue=false, reportArgumentType=false, reportIndexIssue=false
 
 import functools
-from typing import Any, no_type_check
+from typing import no_type_check
 
 import warp as wp
 
-from neus_ns.kernels.taps import directions
+from neus_ns.kernels.taps import Direction, directions
 from neus_ns.kernels.warp_cell import (
+    AHEAD,
     Place,
     add_function,
     expand_function,
     expansion_type,
+    fetch_function,
     place,
     read_function,
     row_type,
@@ -27,8 +29,30 @@ from neus_ns.kernels.warp_cell import (
 )
 
 
-def _vectors(taps: int) -> tuple[Any, ...]:
-    return tuple(wp.vec3(*map(float, direction)) for direction in directions(taps))
+@no_type_check
+def _move_function(direction: Direction) -> wp.Function:
+    """From a point to one of its taps; axes it does not move on are left alone, so that nothing of them is redone."""
+    sign_x, sign_y, sign_z = map(float, direction)
+
+    @wp.func
+    def move(position: wp.vec3, reach: float):
+        x = position[0]
+        y = position[1]
+        z = position[2]
+        if wp.static(sign_x != 0.0):
+            x = x + wp.static(sign_x) * reach
+        if wp.static(sign_y != 0.0):
+            y = y + wp.static(sign_y) * reach
+        if wp.static(sign_z != 0.0):
+            z = z + wp.static(sign_z) * reach
+        return wp.vec3(x, y, z)
+
+    return move
+
+
+@functools.cache
+def _moves(taps: int) -> tuple[wp.Function, ...]:
+    return tuple(_move_function(direction) for direction in directions(taps))
 
 
 def _order(taps: int) -> int:
@@ -45,10 +69,36 @@ def same_cell(one: Place, other: Place):
 
 @functools.cache
 @no_type_check
+def fetch_all_function(features: int, taps: int) -> wp.Function:
+    """Asks for the rows of a point and of its taps."""
+    vec, moves = row_type(features), _moves(taps)
+    fetch = fetch_function(features)
+
+    @wp.func
+    def fetch_all(
+        table: wp.array2d(dtype=vec),
+        level: int,
+        position: wp.vec3,
+        reach: float,
+        resolution: int,
+        dense: int,
+        mask: wp.uint32,
+    ):
+        at = place(position, resolution, dense)
+        fetch(table, level, at, mask, dense)
+        for tap in range(wp.static(taps)):
+            near = place(wp.static(moves[tap])(position, reach), resolution, dense)
+            fetch(table, level, near, mask, dense)
+
+    return fetch_all
+
+
+@functools.cache
+@no_type_check
 def stencil_gather_kernel(features: int, taps: int) -> wp.Kernel:
     """Writes the point's and the taps' values on one level for a run of points."""
-    vec, offsets = row_type(features), _vectors(taps)
-    read, value = read_function(features), value_function(features)
+    vec, moves = row_type(features), _moves(taps)
+    fetch_all, read, value = fetch_all_function(features, taps), read_function(features), value_function(features)
 
     @wp.kernel(enable_backward=False, module="unique")
     def gather(
@@ -66,13 +116,15 @@ def stencil_gather_kernel(features: int, taps: int) -> wp.Kernel:
         level, slot = wp.tid()
         resolution = resolutions[level]
         dense = dense_levels[level]
-        for i in range(begin + slot * run, wp.min(begin + (slot + 1) * run, end)):
+        stop = wp.min(begin + (slot + 1) * run, end)
+        for i in range(begin + slot * run, stop):
+            fetch_all(table, level, positions[wp.min(i + AHEAD, stop - 1)], reach, resolution, dense, mask)
             position = positions[i]
             at = place(position, resolution, dense)
             edges = read(table, level, at, mask, dense)
             out[i, 0, level] = value(edges, at.fx, at.fy, at.fz)
             for tap in range(wp.static(taps)):
-                near = place(position + wp.static(offsets[tap]) * reach, resolution, dense)
+                near = place(wp.static(moves[tap])(position, reach), resolution, dense)
                 if same_cell(at, near):
                     out[i, tap + 1, level] = value(edges, near.fx, near.fy, near.fz)
                 else:
@@ -112,7 +164,8 @@ def collect_function(features: int, taps: int) -> wp.Function:
 @no_type_check
 def stencil_scatter_kernel(features: int, taps: int) -> wp.Kernel:
     """Adds the transpose of the gather to the table's gradient."""
-    vec, offsets, Expansion = row_type(features), _vectors(taps), expansion_type(features)
+    vec, moves, Expansion = row_type(features), _moves(taps), expansion_type(features)
+    fetch_all = fetch_all_function(features, taps)
     collect, add_all, add_one = (
         collect_function(features, taps),
         add_function(features, _order(taps)),
@@ -136,13 +189,15 @@ def stencil_scatter_kernel(features: int, taps: int) -> wp.Kernel:
         level = first_level + level_slot
         resolution = resolutions[level]
         dense = dense_levels[level]
-        for i in range(slot * run, wp.min((slot + 1) * run, count)):
+        stop = wp.min((slot + 1) * run, count)
+        for i in range(slot * run, stop):
+            fetch_all(table, level, positions[wp.min(i + AHEAD, stop - 1)], reach, resolution, dense, mask)
             position = positions[i]
             at = place(position, resolution, dense)
             total = Expansion()
             total.v = gradient[i, 0, level]
             for tap in range(wp.static(taps)):
-                near = place(position + wp.static(offsets[tap]) * reach, resolution, dense)
+                near = place(wp.static(moves[tap])(position, reach), resolution, dense)
                 g = gradient[i, tap + 1, level]
                 if same_cell(at, near):
                     total = collect(total, g, at, near)
@@ -159,7 +214,8 @@ def stencil_scatter_kernel(features: int, taps: int) -> wp.Kernel:
 @no_type_check
 def stencil_at_positions_kernel(features: int, taps: int) -> wp.Kernel:
     """The gradient at the positions, with which the taps move."""
-    vec, offsets, Expansion = row_type(features), _vectors(taps), expansion_type(features)
+    vec, moves, Expansion = row_type(features), _moves(taps), expansion_type(features)
+    fetch_all = fetch_all_function(features, taps)
     read, expand, collect = read_function(features), expand_function(features), collect_function(features, taps)
     slope_all, slope_one = slope_function(features, _order(taps)), slope_function(features, 1)
 
@@ -180,14 +236,16 @@ def stencil_at_positions_kernel(features: int, taps: int) -> wp.Kernel:
         level, slot = wp.tid()
         resolution = resolutions[level]
         dense = dense_levels[level]
-        for i in range(begin + slot * run, wp.min(begin + (slot + 1) * run, end)):
+        stop = wp.min(begin + (slot + 1) * run, end)
+        for i in range(begin + slot * run, stop):
+            fetch_all(table, level, positions[wp.min(i + AHEAD, stop - 1)], reach, resolution, dense, mask)
             position = positions[i]
             at = place(position, resolution, dense)
             total = Expansion()
             total.v = gradient[i, 0, level]
             pull = wp.vec3()
             for tap in range(wp.static(taps)):
-                near = place(position + wp.static(offsets[tap]) * reach, resolution, dense)
+                near = place(wp.static(moves[tap])(position, reach), resolution, dense)
                 g = gradient[i, tap + 1, level]
                 if same_cell(at, near):
                     total = collect(total, g, at, near)
