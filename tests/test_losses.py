@@ -1,8 +1,10 @@
 """Laws of the losses."""
 
+import math
+
 import torch
 
-from neus_ns.losses.geometric import below_bound, eikonal, on_surface, opacity_bce
+from neus_ns.losses.geometric import below_bound, eikonal, normal_change, on_surface, opacity_bce
 from neus_ns.losses.photometric import colour_l1
 
 
@@ -11,6 +13,22 @@ def test_eikonal_is_zero_for_distances_only():
     assert eikonal(directions) < 1e-12
     torch.testing.assert_close(eikonal(3 * directions), torch.tensor(4.0))
     assert eikonal(torch.zeros(0, 3)) == 0
+
+
+def test_normal_change_is_the_angle_between_normals_whatever_their_length():
+    east, north = torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[0.0, 1.0, 0.0]])
+    assert normal_change(3 * east, east) < 2e-3
+    torch.testing.assert_close(normal_change(east, 5 * north), torch.tensor(2**0.5), rtol=1e-4, atol=0.0)
+    assert normal_change(torch.zeros(0, 3), torch.zeros(0, 3)) == 0
+
+
+def test_normal_change_prefers_one_edge_to_the_same_turn_in_many_steps_no_more_than_equally():
+    def facing(angle: float) -> torch.Tensor:
+        return torch.tensor([[math.cos(angle), math.sin(angle), 0.0]])
+
+    edge = normal_change(facing(0.0), facing(0.4))
+    steps = sum(normal_change(facing(0.1 * k), facing(0.1 * (k + 1))) for k in range(4))
+    torch.testing.assert_close(edge, torch.as_tensor(steps), rtol=2e-2, atol=0.0)
 
 
 def test_bound_punishes_only_what_falls_short():

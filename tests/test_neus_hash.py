@@ -103,7 +103,7 @@ def test_without_masks_there_is_a_learned_background_and_no_mask_loss(bare_captu
     pipeline = pipeline_of(trained(config))
     pipeline.train()
     _, losses, _ = pipeline.get_train_loss_dict(3)
-    assert set(losses) == {"colour", "eikonal"}
+    assert set(losses) == {"colour", "eikonal", "smooth"}
     sum(losses.values(), torch.tensor(0.0)).backward()
     model = pipeline.surface_model
     assert model.behind.world is not None
@@ -115,7 +115,7 @@ def test_masks_reach_the_loss(capture, tmp_path):
     pipeline = pipeline_of(trained(tiny_config(capture[0], tmp_path, 2)))
     pipeline.train()
     _, losses, metrics = pipeline.get_train_loss_dict(2)
-    assert set(losses) == {"colour", "eikonal", "mask", "free_space"} and losses["mask"] > 0
+    assert set(losses) == {"colour", "eikonal", "smooth", "mask", "free_space"} and losses["mask"] > 0
     assert torch.isfinite(metrics["psnr"])
 
 

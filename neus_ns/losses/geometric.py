@@ -10,6 +10,17 @@ def eikonal(gradient: Float[Tensor, "samples 3"]) -> Float[Tensor, ""]:
     return ((gradient.norm(dim=-1) - 1) ** 2).sum() / max(len(gradient), 1)
 
 
+def normal_change(gradient: Float[Tensor, "points 3"], beside: Float[Tensor, "points 3"]) -> Float[Tensor, ""]:
+    """Mean length of the difference between the unit normals of points and of others beside them (UNISURF, eq. 8).
+
+    The length is not squared, so one sharp edge costs no more than the same turn spread over many points: edges may
+    stay, and what no photograph decides (a dark plate without texture) comes out flat.
+    """
+    change = F.normalize(gradient, dim=-1) - F.normalize(beside, dim=-1)
+    # The root's slope is unbounded at zero, where all is well already.
+    return (change.square().sum(-1) + 1e-6).sqrt().sum() / max(len(gradient), 1)
+
+
 def below_bound(sdf: Float[Tensor, " points"], bound: Float[Tensor, " points"]) -> Float[Tensor, ""]:
     """Mean shortfall of distances known to be at least `bound` (free space between the hull and the point)."""
     return F.relu(bound - sdf).sum() / max(len(sdf), 1)

@@ -25,9 +25,10 @@ from neus_ns.fields.sdf import SdfSample
 from neus_ns.fields.surface_field import SurfaceField, SurfaceFieldConfig
 from neus_ns.kernels.backend import BackendChoice, choose_backend
 from neus_ns.kernels.packed import weights_from_alpha
-from neus_ns.losses.geometric import below_bound, eikonal, on_surface, opacity_bce
+from neus_ns.losses.geometric import below_bound, eikonal, normal_change, on_surface, opacity_bce
 from neus_ns.losses.photometric import colour_l1
 from neus_ns.models.behind import Behind
+from neus_ns.models.camera_poses import CameraPoses, CameraPosesConfig
 from neus_ns.models.known_space import KnownPoints, KnownSpace
 from neus_ns.models.pictures import image_metrics_and_pictures
 from neus_ns.models.scene_type import PRESETS, BackgroundChoice, background_for
@@ -43,6 +44,8 @@ from neus_ns.rendering.neus import alpha_from_sdf, annealed_slope
 # Points of free space and of the surface looked at per step: few, next to the ten thousand samples on rays.
 _FREE_POINTS = 512
 _SURFACE_POINTS = 512
+# Points on rays whose normals are compared with those beside them.
+_SMOOTHED_POINTS = 1024
 
 
 @dataclass
@@ -84,6 +87,29 @@ class LossWeights:
     """Shortfall of the distance below its bound where space is free: outside the masks' visual hull, on sightlines."""
     points: float = 3.0
     """Distance at the structure-from-motion points, where there are any; fades out, see the schedule."""
+    smooth: float = 0.02
+    """Change of the surface's normal from one point to another beside it: decides where photographs do not."""
+    smooth_reach: float = 0.05
+    """How far apart such points typically are, in radii of the region of interest."""
+
+
+@dataclass(frozen=True)
+class SurfaceSamples:
+    """Where a batch of rays was evaluated: the samples' points, the distance's gradient there, and their weights."""
+
+    points: Float[Tensor, "samples 3"]
+    gradient: Float[Tensor, "samples 3"]
+    weights: Float[Tensor, " samples"]
+
+
+@dataclass(frozen=True)
+class OffRays:
+    """What the field says off the rays: at the known points (free ones first), then beside chosen samples on rays."""
+
+    known: KnownPoints
+    sample: SdfSample
+    gradient_on_rays: Float[Tensor, "beside 3"]
+    """The gradient at the samples that the last points lie beside."""
 
 
 @dataclass
@@ -109,6 +135,8 @@ class NeusHashModelConfig(ModelConfig):
     """Weights of the losses."""
     schedule: SurfaceSchedule = field(default_factory=SurfaceSchedule)
     """What changes while training."""
+    cameras: CameraPosesConfig = field(default_factory=CameraPosesConfig)
+    """Correction of the photographs' poses."""
     # Inherited options that a surface in the unit ball has no use for.
     enable_collider: tyro.conf.Suppress[bool] = False
     collider_params: tyro.conf.Suppress[dict[str, float] | None] = None
@@ -140,6 +168,7 @@ class NeusHashModel(Model):
         self.known_space = KnownSpace(config.sampling.grid_resolution)
         self.appearance = nn.Embedding(self.num_train_data, config.appearance_width)
         nn.init.zeros_(self.appearance.weight)
+        self.camera_poses = CameraPoses(self.num_train_data) if config.cameras.optimise else None
         self.plan = config.sampling.plan(finer=1)
         # A picture is looked at closely and without the averaging of many steps, so it gets more samples.
         self.evaluation_plan = config.sampling.plan(finer=2)
@@ -157,6 +186,8 @@ class NeusHashModel(Model):
     ) -> None:
         """Take in the scene frame, which cells the masks allow at all, and who sees which points of the surface."""
         self.field.set_frame(frame)
+        if self.camera_poses is not None:
+            self.camera_poses.centres.copy_(views_parser.moved(frame.unit_from_parser).world_from_camera[:, :, 3])
         if allowed is not None:
             self.grid.restrict(allowed)
             self.known_space.learn_hull(self.grid.allowed)
@@ -191,15 +222,34 @@ class NeusHashModel(Model):
         if self.config.appearance_width:
             networks += [*self.appearance.parameters()]
         tables = [*field_.sdf_network.grid.parameters(), *self.behind.table_parameters()]
-        return {"tables": tables, "networks": networks, "sharpness": [*field_.sharpness.parameters()]}
+        groups = {"tables": tables, "networks": networks, "sharpness": [*field_.sharpness.parameters()]}
+        return groups if self.camera_poses is None else groups | {"cameras": [*self.camera_poses.parameters()]}
 
     # One batch of rays.
 
     def unit_rays(self, bundle: RayBundle) -> Rays:
-        """Rays of nerfstudio's frame in the unit frame, clipped to the region of interest."""
+        """Rays of nerfstudio's frame in the unit frame, clipped to the region of interest.
+
+        In training their photographs' corrections move them; elsewhere poses are what the caller says they are.
+        """
         origins = transform_points(torch.linalg.inv(self.field.parser_from_unit), bundle.origins)
+        directions = bundle.directions
+        if self.camera_poses is not None and self.training and bundle.camera_indices is not None:
+            origins, directions = self.camera_poses(origins, directions, bundle.camera_indices[:, 0])
+        return self.clipped(origins, directions)
+
+    def clipped(self, origins: Float[Tensor, "rays 3"], directions: Float[Tensor, "rays 3"]) -> Rays:
+        """Rays of the unit frame; gradients reach their origins and directions, and not where they are looked at."""
         near = 0.02 if self.config.scene_type == "indoor" else 0.0
-        return clip_to_unit_ball(origins, bundle.directions, near)
+        stretch = clip_to_unit_ball(origins.detach(), directions.detach(), near)
+        return Rays(origins, directions, stretch.t_near, stretch.t_far)
+
+    def refined_views(self, views_parser: Views) -> Views:
+        """The training views, in nerfstudio's frame, where training has moved them to."""
+        if self.camera_poses is None:
+            return views_parser
+        frame = self.field.frame
+        return self.camera_poses.refined(views_parser.moved(frame.unit_from_parser)).moved(frame.parser_from_unit)
 
     def appearance_of(self, bundle: RayBundle) -> Float[Tensor, "rays embedding"]:
         """The photograph's own code in training; elsewhere the mean of all, a plausible look."""
@@ -209,8 +259,8 @@ class NeusHashModel(Model):
 
     def render_surface(
         self, rays: Rays, appearance: Float[Tensor, "rays embedding"]
-    ) -> tuple[RenderedRays, Float[Tensor, "samples 3"]]:
-        """Colour, opacity, depth and normal of every ray, and the gradient at every sample."""
+    ) -> tuple[RenderedRays, SurfaceSamples]:
+        """Colour, opacity, depth and normal of every ray, and what they are made of."""
         count = len(rays)
         shift = torch.rand(count, device=rays.origins.device) if self.training else rays.t_near.new_full((count,), 0.5)
         inv_s = self.field.sharpness()
@@ -224,7 +274,7 @@ class NeusHashModel(Model):
         weights, _ = weights_from_alpha(alpha, index, count, self.backends.kernels)
         colour = self.field.colour_network(points, directions, sample.gradient, sample.feature, appearance[index])
         surface = composite(weights, colour, sections.t_middle, sample.gradient, index, count, self.backends.kernels)
-        return surface, sample.gradient
+        return surface, SurfaceSamples(points.detach(), sample.gradient, weights.detach())
 
     @torch.no_grad()
     def _sdf_only(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
@@ -234,7 +284,7 @@ class NeusHashModel(Model):
         """nerfstudio's border: rays of its frame in; rgb, depth (in its units), normals and accumulation out."""
         rays = self.unit_rays(ray_bundle)
         appearance = self.appearance_of(ray_bundle)
-        surface, gradient = self.render_surface(rays, appearance)
+        surface, samples = self.render_surface(rays, appearance)
         behind = self.behind(rays, appearance)
         outputs = {
             "rgb": surface.colour + (1 - surface.opacity)[:, None] * behind,
@@ -243,7 +293,7 @@ class NeusHashModel(Model):
             "normals": 0.5 + 0.5 * surface.normal.clamp(-1, 1),
         }
         if self.training:
-            outputs |= {"behind": behind, "gradient": gradient, "known": self.field_where_known()}
+            outputs |= {"behind": behind, "gradient": samples.gradient, "off_rays": self.look_off_rays(samples)}
         return outputs
 
     @torch.no_grad()
@@ -255,10 +305,16 @@ class NeusHashModel(Model):
         appearance = self.appearance.weight.mean(0).expand(len(points), -1)
         return self.field.colour_network(points, -normals, sample.gradient, sample.feature, appearance)
 
-    def field_where_known(self) -> tuple[SdfSample, KnownPoints]:
-        """What the field says at random points where something is known: free ones first, then surface points."""
+    def look_off_rays(self, samples: SurfaceSamples) -> OffRays:
+        """What the field says at random points where something is known, and beside random points of the surface."""
         known = self.known_space.draw(_FREE_POINTS, _SURFACE_POINTS if self.points_strength > 0 else 0)
-        return self.field.sdf_network.sample(torch.cat([known.free, known.surface])), known
+        beside, gradient = samples.points[:0], samples.gradient[:0]
+        if self.config.weights.smooth > 0 and len(samples.points):
+            # The small number lets a batch that meets nothing choose as well.
+            chosen = torch.multinomial(samples.weights + 1e-9, _SMOOTHED_POINTS, replacement=True)
+            offset = self.config.weights.smooth_reach * torch.randn_like(samples.points[chosen])
+            beside, gradient = samples.points[chosen] + offset, samples.gradient[chosen]
+        return OffRays(known, self.field.sdf_network.sample(torch.cat([known.free, known.surface, beside])), gradient)
 
     # What is wrong with it.
 
@@ -283,15 +339,18 @@ class NeusHashModel(Model):
         if self.has_masks:
             mask = batch["fg_mask"].to(self.device)[:, 0]
             losses["mask"] = weights.mask * opacity_bce(outputs["accumulation"][:, 0], mask)
-        return losses | self.geometry_losses(outputs) if "known" in outputs else losses
+        return losses | self.geometry_losses(outputs) if "off_rays" in outputs else losses
 
     def geometry_losses(self, outputs: dict[str, Any]) -> dict[str, Tensor]:
         """What the distance must be like whatever the photographs show, and where something is known of it."""
         weights = self.config.weights
-        sample, known = outputs["known"]
+        off_rays: OffRays = outputs["off_rays"]
+        sample, known, on_rays = off_rays.sample, off_rays.known, off_rays.gradient_on_rays
         gradient = torch.cat([outputs["gradient"], sample.gradient])
         losses = {"eikonal": weights.eikonal * eikonal(gradient)}
-        free, surface = sample.sdf.split([len(known.free), len(known.surface)])
+        free, surface, _ = sample.sdf.split([len(known.free), len(known.surface), len(on_rays)])
+        if len(on_rays):
+            losses["smooth"] = weights.smooth * normal_change(on_rays, sample.gradient[-len(on_rays) :])
         if len(surface):
             losses["points"] = weights.points * self.points_strength * on_surface(surface)
         if len(free):

@@ -29,14 +29,13 @@ from neus_ns.training.trainer import SurfaceTrainer
 
 
 def without_masks(scene: Path, folder: Path) -> Path:
-    """The same capture as if nobody had cut the object out."""
+    """The same capture as if nobody had cut the object out: its photographs alone, with no masks beside them."""
     meta = json.loads((scene / "transforms.json").read_text())
     for frame in meta["frames"]:
         frame.pop("mask_path", None)
-        frame["file_path"] = str((scene / frame["file_path"]).resolve())
-    for split in ("train_filenames", "val_filenames", "test_filenames"):
-        if split in meta:
-            meta[split] = [str((scene / name).resolve()) for name in meta[split]]
+        link = folder / frame["file_path"]
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to((scene / frame["file_path"]).resolve())
     if "ply_file_path" in meta:
         meta["ply_file_path"] = str((scene / meta["ply_file_path"]).resolve())
     (folder / "transforms.json").write_text(json.dumps(meta))
