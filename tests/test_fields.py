@@ -2,12 +2,14 @@
 
 import torch
 
+from neus_ns.data.frame import SceneFrame, similarity
 from neus_ns.fields.background import contract
 from neus_ns.fields.direction import spherical_harmonics
 from neus_ns.fields.hash_grid import HashGrid
 from neus_ns.fields.mlp import even_directions
 from neus_ns.fields.sdf import SdfNetwork
 from neus_ns.fields.sharpness import Sharpness
+from neus_ns.fields.surface_field import SurfaceField, SurfaceFieldConfig
 from neus_ns.kernels.layout import GridLayout
 
 LAYOUT = GridLayout(levels=6, features=2, log2_rows=10, coarsest=4, finest=64)
@@ -106,3 +108,12 @@ def test_spherical_harmonics_are_orthonormal():
     basis = spherical_harmonics(directions)
     gram = basis.T @ basis * (4 * torch.pi / len(directions))
     torch.testing.assert_close(gram, torch.eye(16, dtype=torch.float64), atol=5e-3, rtol=0)
+
+
+def test_a_loaded_field_knows_its_frame_at_once():
+    frame = SceneFrame(similarity(2.5, torch.tensor([1.0, -2.0, 3.0])), similarity(0.5, torch.tensor([0.0, 4.0, 0.0])))
+    trained, fresh = (SurfaceField(SurfaceFieldConfig(levels=2), 0.5, False, 0, "torch") for _ in range(2))
+    trained.set_frame(frame)
+    fresh.load_state_dict(trained.state_dict())
+    torch.testing.assert_close(fresh.frame.world_from_unit, frame.world_from_unit)
+    torch.testing.assert_close(fresh.unit_from_parser.double() @ frame.parser_from_unit, torch.eye(4).double())

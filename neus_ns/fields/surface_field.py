@@ -67,6 +67,7 @@ class SurfaceField(Field):
 
     parser_from_unit: Tensor
     world_from_parser: Tensor
+    unit_from_parser: Tensor
 
     def __init__(
         self,
@@ -83,14 +84,23 @@ class SurfaceField(Field):
         self.appearance_width = appearance
         self.register_buffer("parser_from_unit", torch.eye(4, dtype=torch.float64))
         self.register_buffer("world_from_parser", torch.eye(4, dtype=torch.float64))
-
-    @property
-    def frame(self) -> SceneFrame:
-        return SceneFrame(self.parser_from_unit.cpu(), self.world_from_parser.cpu())
+        # Follows from the other two; on the device, so that no step has to invert or to wait.
+        self.register_buffer("unit_from_parser", torch.eye(4), persistent=False)
+        self.frame = SceneFrame.identity()
 
     def set_frame(self, frame: SceneFrame) -> None:
         self.parser_from_unit.copy_(frame.parser_from_unit)
         self.world_from_parser.copy_(frame.world_from_parser)
+        self._take_in_frame()
+
+    def _take_in_frame(self) -> None:
+        """Derive from the buffers, which are what a checkpoint holds, what every step wants to know of them."""
+        self.frame = SceneFrame(self.parser_from_unit.cpu(), self.world_from_parser.cpu())
+        self.unit_from_parser.copy_(self.frame.unit_from_parser)
+
+    def _load_from_state_dict(self, *args) -> None:
+        super()._load_from_state_dict(*args)
+        self._take_in_frame()
 
     def sdf_in_ball(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
         """Signed distance continued beyond the unit ball, where nothing was trained, by the way back to it."""
