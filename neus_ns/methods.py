@@ -35,6 +35,11 @@ def neus_hash_config() -> SurfaceTrainerConfig:
             },
             "networks": {"optimizer": FusedAdamConfig(lr=2e-3), "scheduler": ProgressSchedulerConfig()},
             "sharpness": {"optimizer": FusedAdamConfig(lr=1e-3), "scheduler": ProgressSchedulerConfig()},
+            # Used with --pipeline.model.cameras.optimise only. A shape must have begun before poses can be told wrong.
+            "cameras": {
+                "optimizer": FusedAdamConfig(lr=1e-3),
+                "scheduler": ProgressSchedulerConfig(delay=0.05, final_ratio=0.01, shape="exponential"),
+            },
         },
     )
 

@@ -232,7 +232,7 @@ class NeusHashModel(Model):
 
         In training their photographs' corrections move them; elsewhere poses are what the caller says they are.
         """
-        origins = transform_points(torch.linalg.inv(self.field.parser_from_unit), bundle.origins)
+        origins = transform_points(self.field.unit_from_parser, bundle.origins)
         directions = bundle.directions
         if self.camera_poses is not None and self.training and bundle.camera_indices is not None:
             origins, directions = self.camera_poses(origins, directions, bundle.camera_indices[:, 0])

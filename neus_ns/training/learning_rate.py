@@ -49,8 +49,10 @@ class ProgressSchedulerConfig(SchedulerConfig):
 
     _target: type = field(default_factory=lambda: ProgressScheduler)
     """target class to instantiate"""
+    delay: float = 0.0
+    """Share of the run over which the learning rate stays zero before it rises."""
     warmup: float = 0.02
-    """Share of the run over which the learning rate rises from zero."""
+    """Share of the run over which the learning rate rises from zero, counted after the delay."""
     final_ratio: float = 0.05
     """Learning rate at the end of the run, as a share of the optimizer's."""
     shape: Literal["cosine", "exponential"] = "cosine"
@@ -64,4 +66,10 @@ class ProgressScheduler(Scheduler):
 
     def get_scheduler(self, optimizer: Optimizer, lr_init: float) -> ProgressLR:
         shape, config = SHAPES[self.config.shape], self.config
-        return ProgressLR(optimizer, lr_init, lambda progress: shape(progress, config.warmup, config.final_ratio))
+
+        def factor(progress: float) -> float:
+            if progress < config.delay:
+                return 0.0
+            return shape((progress - config.delay) / (1.0 - config.delay), config.warmup, config.final_ratio)
+
+        return ProgressLR(optimizer, lr_init, factor)
