@@ -44,6 +44,9 @@ class FakePipeline(torch.nn.Module):
         self.progress.fill_(progress)
         self.progress_seen.append(progress)
 
+    def write_scene(self, folder: Path) -> None:
+        pass
+
     def get_extra_state(self) -> dict:
         return {"momentum": self.momentum}
 

@@ -13,12 +13,16 @@ from typing import Any
 from nerfstudio.cameras.cameras import CAMERA_MODEL_TO_TYPE
 
 from neus_ns.data.checks_files import check_files
+from neus_ns.data.checks_lens import check_distortion, number
 from neus_ns.data.checks_poses import check_poses
 from neus_ns.data.sources.folders import says_what_it_holds
 from neus_ns.errors import InputError
 
 _INTRINSICS = ("fl_x", "fl_y", "cx", "cy", "w", "h")
+_ORIENTATIONS = ("pca", "up", "vertical", "none")
 _SPLITS = ("train_filenames", "val_filenames", "test_filenames")
+# In bytes; every common file system holds to it, and the path leaves room for that of the capture.
+_LONGEST_NAME, _LONGEST_PATH = 255, 2048
 # A focal length below this share of the image side would be a field of view above 174 degrees: it is not in pixels.
 _LEAST_FOCAL_SHARE = 0.025
 
@@ -39,6 +43,7 @@ def check_capture(data: Path, downscale_factor: int | None = None) -> None:
     meta = read_json(json_path)
     frames = read_frames(meta, json_path)
     sizes = _check_intrinsics(meta, frames, json_path)
+    check_distortion(meta, frames, json_path)
     _check_options(meta, json_path)
     check_poses(frames, json_path)
     check_files(frames, sizes, json_path, downscale_factor)
@@ -107,9 +112,20 @@ def read_frames(meta: dict[str, Any], json_path: Path, least: int = 2) -> list[d
             if key not in frame:
                 raise InputError(f"{json_path}: frame {index} has no `{key}`; export the capture again.")
         for key in ("file_path", "mask_path", "depth_file_path"):
-            if key in frame and not (isinstance(frame[key], str) and frame[key]):
+            if key in frame and not _is_file_name(frame[key]):
                 raise InputError(f"{json_path}: `{key}` of frame {index} is not a file name; correct or remove it.")
     return frames
+
+
+def _is_file_name(value: Any) -> bool:
+    """Whether some file could have this name; the system raises errors of its own kinds for others."""
+    if not isinstance(value, str) or "\0" in value or not Path(value).name or Path(value).name == "..":
+        return False
+    try:
+        parts = [part.encode() for part in Path(value).parts]
+    except UnicodeEncodeError:
+        return False
+    return max(map(len, parts)) <= _LONGEST_NAME and sum(map(len, parts)) <= _LONGEST_PATH
 
 
 def _check_intrinsics(meta: dict[str, Any], frames: list[dict[str, Any]], json_path: Path) -> list[tuple[int, int]]:
@@ -124,7 +140,7 @@ def _check_intrinsics(meta: dict[str, Any], frames: list[dict[str, Any]], json_p
             where = "" if source is meta else f" of frame {frame['file_path']}"
             if key not in source:
                 raise InputError(_missing_intrinsic(meta, frame, key, json_path))
-            values[key] = _number(source[key])
+            values[key] = number(source[key])
             must_be_positive = key not in ("cx", "cy")
             if not math.isfinite(values[key]) or (must_be_positive and values[key] <= 0):
                 kind = "positive" if must_be_positive else "finite"
@@ -145,14 +161,6 @@ def _missing_intrinsic(meta: dict[str, Any], frame: dict[str, Any], key: str, js
     return f"{json_path} has no `{key}`, neither globally nor in frame {frame['file_path']}; {cure}."
 
 
-def _number(value: Any) -> float:
-    """The value as nerfstudio's float() would take it, NaN where it would fail."""
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return math.nan
-
-
 def _check_pixel_units(values: dict[str, float], name: str, json_path: Path) -> None:
     for focal, centre, side in (("fl_x", "cx", "w"), ("fl_y", "cy", "h")):
         if values[focal] < _LEAST_FOCAL_SHARE * values[side]:
@@ -168,27 +176,37 @@ def _check_pixel_units(values: dict[str, float], name: str, json_path: Path) -> 
 
 
 def _check_options(meta: dict[str, Any], json_path: Path) -> None:
-    if meta.get("camera_model", "OPENCV") not in CAMERA_MODEL_TO_TYPE:
+    model = meta.get("camera_model", "OPENCV")
+    if not isinstance(model, str) or model not in CAMERA_MODEL_TO_TYPE:
         raise InputError(
             f"{json_path}: `camera_model` is {meta['camera_model']!r}, which nerfstudio does not know; undistort the "
             "photographs and write PINHOLE."
         )
+    if meta.get("orientation_override", "none") not in _ORIENTATIONS:
+        raise InputError(
+            f"{json_path}: `orientation_override` is none of {', '.join(_ORIENTATIONS)}; correct or remove it."
+        )
+    points = meta.get("ply_file_path")
+    if isinstance(points, str) and points and not _is_file_name(points):
+        raise InputError(f"{json_path}: `ply_file_path` is not a file name; correct or remove it.")
     applied = meta.get("applied_transform")
     rows_of_four = isinstance(applied, list) and len(applied) == 3 and all(_is_row_of_four(row) for row in applied)
     if applied is not None and not rows_of_four:
         raise InputError(f"{json_path}: `applied_transform` is not a 3x4 matrix of numbers; correct or remove it.")
-    if not _number(meta.get("applied_scale", 1.0)) > 0:
+    if not number(meta.get("applied_scale", 1.0)) > 0:
         raise InputError(f"{json_path}: `applied_scale` is not a positive number; correct or remove it.")
 
 
 def _is_row_of_four(row: Any) -> bool:
-    return isinstance(row, list) and len(row) == 4 and all(math.isfinite(_number(value)) for value in row)
+    return isinstance(row, list) and len(row) == 4 and all(math.isfinite(number(value)) for value in row)
 
 
 def _check_splits(meta: dict[str, Any], frames: list[dict[str, Any]], json_path: Path) -> None:
     present = [key for key in _SPLITS if key in meta]
     known = {Path(frame["file_path"]) for frame in frames}
     for key in present:
+        if not isinstance(meta[key], list) or not all(isinstance(name, str) for name in meta[key]):
+            raise InputError(f"{json_path}: `{key}` is not a list of file names; correct it or remove all such lists.")
         unknown = [name for name in meta[key] if Path(name) not in known]
         if unknown:
             raise InputError(

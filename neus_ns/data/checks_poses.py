@@ -14,6 +14,8 @@ _RIGID_TOLERANCE = 1e-2
 # nerfstudio keeps poses in float32, whose step at distance d from the origin is d * 6e-8. A spread of the cameras below
 # this share of that distance would lose more than a thousandth of itself to rounding.
 _LEAST_SPREAD_SHARE = 1e-4
+# Beyond this, squares of lengths overflow single precision.
+_FARTHEST = 1e15
 
 
 def check_poses(frames: list[dict[str, Any]], json_path: Path) -> None:
@@ -47,7 +49,7 @@ def _matrix(frame: dict[str, Any], json_path: Path) -> Float[ndarray, "4 4"]:
     name = frame["file_path"]
     try:
         matrix = np.array(frame["transform_matrix"], dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         matrix = np.empty(0)
     if matrix.shape == (3, 4):
         # nerfstudio's parser multiplies by the poses as 4x4 and fails on a shape mismatch otherwise.
@@ -75,6 +77,8 @@ def _reject(wrong: Bool[ndarray, " frames"], names: list[str], path: Path, what:
 def _check_spread(centres: Float[ndarray, "frames 3"], path: Path) -> None:
     spread = float(np.linalg.norm(centres - centres.mean(0), axis=-1).max())
     distance = float(np.linalg.norm(centres, axis=-1).max())
+    if not distance < _FARTHEST:
+        raise InputError(f"{path}: a camera lies {distance:.3g} units away from the origin; correct its pose.")
     if spread <= 1e-7 * distance:
         raise InputError(
             f"{path}: all cameras stand in one spot, so no depth can be seen; walk around the object between "

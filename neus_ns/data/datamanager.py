@@ -25,7 +25,7 @@ from neus_ns.data.dataset import SurfaceDataset
 from neus_ns.data.pinhole_views import pinhole_views
 from neus_ns.data.pixel_store import PixelStore, store_dataset
 from neus_ns.data.region import Region
-from neus_ns.data.sources.auto import AutoDataParserConfig
+from neus_ns.data.sources.auto import AutoDataParserConfig, format_name
 from neus_ns.data.sources.masks import with_masks
 from neus_ns.data.sources.settle import settled
 from neus_ns.data.tracks.find import object_tracks, possible_frames, recorded_tracks
@@ -193,6 +193,11 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
     def nerfstudio_capture(self) -> Path | None:
         """The folder or json that nerfstudio's own dataparser read; None for every other parser."""
         return self.get_datapath() if isinstance(self.dataparser_config, NerfstudioDataParserConfig) else None
+
+    @property
+    def format_name(self) -> str:
+        """The format that the capture is read as."""
+        return format_name(self.dataparser_config)
 
     @property
     def train_photo_names(self) -> list[str]:

@@ -9,7 +9,6 @@ cameras unless masks say so.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -18,11 +17,10 @@ from torch import Tensor
 from neus_ns.data.focus import camera_centres, focus_point, share_ahead, share_in_frame, viewing_directions
 from neus_ns.data.frame import SceneFrame, similarity
 from neus_ns.data.region_masks import hull_ball
+from neus_ns.data.region_options import SceneType
 from neus_ns.data.views import Views
 from neus_ns.data.world import world_from_parser
 from neus_ns.errors import InputError
-
-SceneType = Literal["object", "indoor", "unbounded"]
 
 # More points than this are thinned out evenly: quantiles do not change by it.
 _MOST_POINTS = 50_000
@@ -40,11 +38,15 @@ _ROOM_FACTOR = 2.0
 
 @dataclass(frozen=True)
 class Region:
-    """A ball in nerfstudio's parser frame (float64), and in a few words how it was found."""
+    """A ball in nerfstudio's parser frame (float64), and in a few words how it was found.
+
+    `corners` are those of the box that the ball was laid around, where the user gave one.
+    """
 
     centre: Float[Tensor, "3"]
     radius: float
     how: str
+    corners: Float[Tensor, "8 3"] | None = None
 
 
 def find_region(

@@ -4,7 +4,9 @@ It makes the scene frame once, tells the sampler the error of the rays it propos
 level, and hands the trained surface to the exporters.
 """
 
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,12 +18,16 @@ from torch import Tensor
 
 from neus_ns.data.datamanager import SurfaceDataManager, SurfaceDataManagerConfig
 from neus_ns.data.hull import carve
-from neus_ns.data.region import find_region, make_scene_frame
+from neus_ns.data.region_options import RegionOptions
+from neus_ns.data.report.facts import frame_facts
+from neus_ns.data.report.write import SceneReport, scene_report
+from neus_ns.data.survey import survey
 from neus_ns.models.neus_hash import NeusHashModel, NeusHashModelConfig
 from neus_ns.surface.source import SurfaceSource
 
 # Half a pixel of blur, one of calibration error: what a mask's outline may be off by.
 _MASK_MARGIN_PX = 2.0
+_FRAME_NAME = "scene_frame.json"
 
 
 def surface_pipeline(pipeline: object) -> "SurfacePipeline":
@@ -39,6 +45,8 @@ class SurfacePipelineConfig(VanillaPipelineConfig):
     """Photographs, masks, poses and the choice of pixels."""
     model: NeusHashModelConfig = field(default_factory=NeusHashModelConfig)
     """The surface model."""
+    region: RegionOptions = field(default_factory=RegionOptions)
+    """Where the surface is looked for. Found from masks, SfM points or cameras if nothing is given."""
     samples_per_step: int = 12288
     """Samples that a training step evaluates; the number of rays follows (0: keep the sampler's own number)."""
     max_rays: int = 8192
@@ -50,6 +58,7 @@ class SurfacePipeline(VanillaPipeline):
 
     config: SurfacePipelineConfig
     datamanager: SurfaceDataManager
+    _report: SceneReport
 
     def __init__(self, config: SurfacePipelineConfig, device: str, test_mode: Any = "val", **kwargs: Any) -> None:
         super().__init__(config, device, test_mode=test_mode, **kwargs)
@@ -70,23 +79,26 @@ class SurfacePipeline(VanillaPipeline):
     def _enter_scene(self) -> None:
         """Find the region of interest and what the masks allow; loading a checkpoint later overrides both."""
         manager, model = self.datamanager, self.surface_model
-        views = manager.views_parser(masks=manager.has_masks)
-        points = manager.points_parser()
-        region = find_region(views, points, model.config.scene_type, manager.train_photo_names, manager.region_parser)
-        outputs = manager.train_dataparser_outputs
-        frame = make_scene_frame(
-            region, outputs.dataparser_transform, outputs.dataparser_scale, manager.nerfstudio_capture
-        )
+        scene = survey(manager, model.config.scene_type, self.config.region)
+        self._report = scene_report(manager, scene)
         allowed = None
-        if views.masks is not None and model.config.scene_type != "indoor":
-            allowed = carve(
-                views, region.centre, region.radius, model.grid.resolution, margin_px=_MASK_MARGIN_PX, unseen=False
-            )
-        model.enter_scene(frame, allowed, manager.tracks_parser(views, region), views)
-        CONSOLE.log(
-            f"region of interest: {region.how}; radius {frame.world_units_per_unit:.4g} in the units of your poses; "
-            f"{model.backends.reason}"
-        )
+        if scene.views.masks is not None and model.config.scene_type != "indoor":
+            centre, radius = scene.region.centre, scene.region.radius
+            allowed = carve(scene.views, centre, radius, model.grid.resolution, _MASK_MARGIN_PX, unseen=False)
+        model.enter_scene(scene.frame, allowed, scene.tracks, scene.views)
+        CONSOLE.log(model.backends.reason)
+
+    def write_scene(self, folder: Path) -> None:
+        """Print the scene report, and put it into a run's folder with the frame that the run is in."""
+        frame, facts = self.surface_model.field.frame, self._report.facts
+        how = facts.region_how
+        if abs(frame.world_units_per_unit - facts.region_radius) > 1e-4 * facts.region_radius:
+            how = "taken over from the checkpoint, whose region of interest goes before all options"
+            CONSOLE.log(f"region of interest: {how}")
+        self._report.print(CONSOLE)
+        self._report.write(folder)
+        text = json.dumps(frame_facts(frame, how), indent=2, ensure_ascii=False)
+        (folder / _FRAME_NAME).write_text(text, encoding="utf-8")
 
     def _warm_up(self) -> None:
         """One step that changes nothing, so that kernels are compiled before the training clock starts."""

@@ -38,11 +38,15 @@ ENDLESS = 10**12
 STEPS_PER_LOSS_CHECK = {"cpu": 1, "cuda": 16, "mps": 16}
 
 
-class FollowsProgress(Protocol):
+class TrainablePipeline(Protocol):
     """What every pipeline of this trainer offers besides nerfstudio's own methods."""
 
     def set_progress(self, progress: float) -> None:
         """Bring every schedule of the model to this share of the run."""
+        ...
+
+    def write_scene(self, folder: Path) -> None:
+        """Say what is known of the scene, and keep it in the run's folder."""
         ...
 
 
@@ -112,10 +116,16 @@ class SurfaceTrainer(Trainer):
         with self._failing_in_a_sentence():
             self.config.check()
             super().setup(test_mode)
+            self._write_scene()
             self.pipeline.get_train_loss_dict = self._guard.watching(self.pipeline.get_train_loss_dict)
             at = TrainingCallbackLocation
             self.callbacks.insert(0, TrainingCallback([at.BEFORE_TRAIN_ITERATION], self._before_step))
             self.callbacks.append(TrainingCallback([at.AFTER_TRAIN_ITERATION], self._after_step))
+
+    @check_main_thread
+    def _write_scene(self) -> None:
+        # After a checkpoint is loaded, since that decides about the scene's frame.
+        cast(TrainablePipeline, self.pipeline).write_scene(self.base_dir)
 
     def train(self) -> None:
         """Train until the clock says so; a resumed run trains what is left, not everything again."""
@@ -154,7 +164,7 @@ class SurfaceTrainer(Trainer):
 
     def _set_progress(self, progress: float) -> None:
         """Bring every schedule, in the pipeline and in the optimizers, to this share of the run."""
-        cast(FollowsProgress, self.pipeline).set_progress(progress)
+        cast(TrainablePipeline, self.pipeline).set_progress(progress)
         for scheduler in self.optimizers.schedulers.values():
             if isinstance(scheduler, ProgressLR):
                 scheduler.set_progress(progress)

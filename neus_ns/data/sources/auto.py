@@ -49,7 +49,7 @@ def recognise(data: Path, downscale_factor: int | None) -> tuple[str, DataParser
     """The name of the format of a capture, and the options of the parser that reads it."""
     if not data.exists():
         raise InputError(f"{data} does not exist; check the path after --data.")
-    for name, is_it, config in _FORMATS:
+    for name, is_it, config, _ in _FORMATS:
         if is_it(data):
             return name, config(data, downscale_factor)
     if data.is_file():
@@ -61,6 +61,12 @@ def recognise(data: Path, downscale_factor: int | None) -> tuple[str, DataParser
         f"{data} {says_what_it_holds(data)}, which is no capture in a format known here, that is {_KNOWN}; make one by "
         "`ns-process-data images`, or name the parser at the end of the command."
     )
+
+
+def format_name(config: DataParserConfig) -> str:
+    """The name of the format that these options read; the options' own where the format is not one of ours."""
+    found = next((name for name, _, _, kind in _FORMATS if isinstance(config, kind)), None)
+    return found or type(config).__name__.removesuffix("Config").removesuffix("DataParser")
 
 
 def _is_angle_json(data: Path) -> bool:
@@ -97,29 +103,43 @@ def _colmap(data: Path, downscale_factor: int | None) -> DataParserConfig:
     return colmap.colmap_folder_config(ColmapDataParserConfig(downscale_factor=downscale_factor), data)
 
 
-_Format = tuple[str, Callable[[Path], bool], Callable[[Path, int | None], DataParserConfig]]
+_Format = tuple[str, Callable[[Path], bool], Callable[[Path, int | None], DataParserConfig], type[DataParserConfig]]
 _FORMATS: tuple[_Format, ...] = (
     (
         "OmniObject3D or Blender script (transforms.json with camera_angle_x)",
         _is_angle_json,
         lambda data, factor: OmniObjectDataParserConfig(data=data, downscale_factor=factor),
+        OmniObjectDataParserConfig,
     ),
-    ("nerfstudio (transforms.json)", lambda data: json_of(data).is_file(), _nerfstudio),
-    ("Blender (transforms_train.json)", lambda data: (data / TRAIN_JSON).is_file(), _blender),
+    (
+        "nerfstudio (transforms.json)",
+        lambda data: json_of(data).is_file(),
+        _nerfstudio,
+        NerfstudioDataParserConfig,
+    ),
+    ("Blender (transforms_train.json)", lambda data: (data / TRAIN_JSON).is_file(), _blender, BlenderDataParserConfig),
     (
         "DTU, IDR or NeuS (image/ and the cameras' npz)",
         lambda data: dtu.camera_file(data) is not None and first_folder(data, dtu.IMAGE_FOLDERS) is not None,
         lambda data, factor: dtu.DTUDataParserConfig(data=data, downscale_factor=factor),
+        dtu.DTUDataParserConfig,
     ),
     (
         "BlendedMVS (blended_images/ and cams/)",
         lambda data: bool(blended_mvs.camera_files(data)) and (data / blended_mvs.IMAGE_FOLDER).is_dir(),
         lambda data, factor: blended_mvs.BlendedMVSDataParserConfig(data=data, downscale_factor=factor),
+        blended_mvs.BlendedMVSDataParserConfig,
     ),
     (
         "Middlebury (*_par.txt)",
         lambda data: bool(middlebury.parameter_files(data)),
         lambda data, factor: middlebury.MiddleburyDataParserConfig(data=data, downscale_factor=factor),
+        middlebury.MiddleburyDataParserConfig,
     ),
-    ("COLMAP (cameras and images, .bin or .txt)", lambda data: colmap.model_folder(data) is not None, _colmap),
+    (
+        "COLMAP (cameras and images, .bin or .txt)",
+        lambda data: colmap.model_folder(data) is not None,
+        _colmap,
+        ColmapDataParserConfig,
+    ),
 )

@@ -21,6 +21,8 @@ from neus_ns.errors import InputError
 
 # A focal length below this share of the image side would be a field of view above 174 degrees: it is not in pixels.
 _LEAST_FOCAL_SHARE = 0.025
+# The object's ball lies within this many times the cameras' spread, and is neither larger nor so much smaller than it.
+_FARTHEST = 1e4
 
 
 @dataclass
@@ -124,6 +126,7 @@ def check_photos(photos: PosedPhotos, data: Path) -> None:
                 f"{lens[2]:g}, {lens[3]:g}, but positive, finite numbers of pixels are needed; correct its calibration."
             )
     check_pose_matrices(photos.world_from_camera, [f"the pose of {image.name}" for image in photos.images], data)
+    _check_region(photos, data)
     for image, lens, size in zip(photos.images, lenses, picture_sizes(photos.images), strict=True):
         if (lens[:2] < _LEAST_FOCAL_SHARE * np.array(size)).any():
             raise InputError(
@@ -131,3 +134,19 @@ def check_photos(photos: PosedPhotos, data: Path) -> None:
                 f"{size[0]}x{size[1]} pixels, which looks like millimetres or a share of the image; correct its "
                 "calibration."
             )
+
+
+def _check_region(photos: PosedPhotos, data: Path) -> None:
+    """A ball that is out of all proportion to the cameras' places comes of other units, or of damage."""
+    if photos.region is None:
+        return
+    centres = photos.world_from_camera[:, :3, 3]
+    middle = centres.mean(0)
+    spread = float(np.linalg.norm(centres - middle, axis=1).max())
+    centre, radius = photos.region
+    away = float(np.linalg.norm(centre - middle))
+    if not (away < _FARTHEST * spread and spread / _FARTHEST < radius < _FARTHEST * spread):
+        raise InputError(
+            f"{data}: {photos.region_source} has the radius {radius:.3g} and lies {away:.3g} from the cameras' middle, "
+            f"but they stand within {spread:.3g} of it; correct it, or remove it to have the region found."
+        )
