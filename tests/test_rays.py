@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from neus_ns.kernels.cells import dilated, occupied_cells
+from neus_ns.rays.beside import along_surface
 from neus_ns.rays.bounds import clip_to_unit_ball
 from neus_ns.rays.occupancy import OccupancyGrid
 from neus_ns.rays.refine import RefineBudget, refine, resample_counts, split
@@ -151,3 +152,12 @@ def test_refining_nothing_is_nothing():
     rays = parallel_rays(4)
     empty = Sections(torch.zeros(0, dtype=torch.long), torch.zeros(0), torch.zeros(0))
     assert len(refine(rays, empty, sphere, torch.tensor(9.0), RefineBudget(4.0, 1.0), torch.zeros(4))) == 0
+
+
+def test_steps_along_the_surface_stay_on_a_plane_and_within_reach():
+    torch.manual_seed(0)
+    gradient = torch.tensor([0.0, 0.0, 3.0]).expand(2000, 3)
+    offset = along_surface(gradient, 0.1)
+    assert offset[:, 2].abs().max() < 1e-6
+    length = offset.norm(dim=-1)
+    assert length.max() < 0.6 and 0.04 < length.mean() < 0.09

@@ -4,6 +4,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+# Difference of two unit normals (about 17 degrees) from which on the surface is taken to have an edge between them.
+_EDGE = 0.3
+
 
 def eikonal(gradient: Float[Tensor, "samples 3"]) -> Float[Tensor, ""]:
     """Mean squared departure of |grad f| from one (Gropp et al. 2020, eq. 3). Zero for an empty batch."""
@@ -11,14 +14,15 @@ def eikonal(gradient: Float[Tensor, "samples 3"]) -> Float[Tensor, ""]:
 
 
 def normal_change(gradient: Float[Tensor, "points 3"], beside: Float[Tensor, "points 3"]) -> Float[Tensor, ""]:
-    """Mean length of the difference between the unit normals of points and of others beside them (UNISURF, eq. 8).
+    """Mean robust difference between the unit normals of points and of others beside them (after UNISURF, eq. 8).
 
-    The length is not squared, so one sharp edge costs no more than the same turn spread over many points: edges may
-    stay, and what no photograph decides (a dark plate without texture) comes out flat.
+        2 k c / (c + k^2),   c = |n - n'|^2
+
+    A turn by much more than k is an edge, or the other side of something thin, and is let be (Geman and McClure);
+    what no photograph decides, such as a dark plate without texture, comes out flat.
     """
-    change = F.normalize(gradient, dim=-1) - F.normalize(beside, dim=-1)
-    # The root's slope is unbounded at zero, where all is well already.
-    return (change.square().sum(-1) + 1e-6).sqrt().sum() / max(len(gradient), 1)
+    change = (F.normalize(gradient, dim=-1) - F.normalize(beside, dim=-1)).square().sum(-1)
+    return (2 * _EDGE * change / (change + _EDGE**2)).sum() / max(len(gradient), 1)
 
 
 def below_bound(sdf: Float[Tensor, " points"], bound: Float[Tensor, " points"]) -> Float[Tensor, ""]:

@@ -33,6 +33,7 @@ from neus_ns.models.known_space import KnownPoints, KnownSpace
 from neus_ns.models.pictures import image_metrics_and_pictures
 from neus_ns.models.scene_type import PRESETS, BackgroundChoice, background_for
 from neus_ns.models.schedule import SurfaceSchedule
+from neus_ns.rays.beside import along_surface
 from neus_ns.rays.bounds import clip_to_unit_ball
 from neus_ns.rays.look import LookPlan, look
 from neus_ns.rays.occupancy import OccupancyGrid
@@ -87,7 +88,7 @@ class LossWeights:
     """Shortfall of the distance below its bound where space is free: outside the masks' visual hull, on sightlines."""
     points: float = 3.0
     """Distance at the structure-from-motion points, where there are any; fades out, see the schedule."""
-    smooth: float = 0.02
+    smooth: float = 0.04
     """Change of the surface's normal from one point to another beside it: decides where photographs do not."""
     smooth_reach: float = 0.05
     """How far apart such points typically are, in radii of the region of interest."""
@@ -312,8 +313,8 @@ class NeusHashModel(Model):
         if self.config.weights.smooth > 0 and len(samples.points):
             # The small number lets a batch that meets nothing choose as well.
             chosen = torch.multinomial(samples.weights + 1e-9, _SMOOTHED_POINTS, replacement=True)
-            offset = self.config.weights.smooth_reach * torch.randn_like(samples.points[chosen])
-            beside, gradient = samples.points[chosen] + offset, samples.gradient[chosen]
+            gradient = samples.gradient[chosen]
+            beside = samples.points[chosen] + along_surface(gradient.detach(), self.config.weights.smooth_reach)
         return OffRays(known, self.field.sdf_network.sample(torch.cat([known.free, known.surface, beside])), gradient)
 
     # What is wrong with it.
