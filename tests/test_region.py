@@ -46,6 +46,15 @@ def test_masks_bound_a_ball_closely():
     assert "20 masks" in region.how
 
 
+def test_large_masks_bound_the_same_ball_as_small_ones():
+    found = []
+    for size in (160, 1001):
+        views = with_masks(ring_views(12, TARGET, size=size, focal=1.06 * size), sphere_hits(TARGET, RADIUS))
+        found.append(find_region(in_single_precision(views), None, "object"))
+    assert float((found[0].centre - found[1].centre).norm()) < 0.02 * RADIUS
+    assert abs(found[0].radius - found[1].radius) < 0.02 * RADIUS
+
+
 def test_masks_find_an_object_far_off_the_cameras_focus():
     # The cameras look past the object at a distance that the first cube, up to the nearest camera, does not reach.
     views = ring_views(20, torch.zeros(3, dtype=torch.float64), distance=3.0, size=320, focal=100.0)

@@ -158,9 +158,10 @@ def check_outline(paths: list[Path], capture: Path) -> None:
     paths = paths[::stride]
     seen = set()
     with ThreadPoolExecutor(_THREADS) as pool:
-        # In batches, since the first mask that shows both sides settles the question.
-        for start in range(0, len(paths), _THREADS):
-            for low, high in pool.map(_mask_extremes, paths[start : start + _THREADS]):
+        # One first, then in batches, since the first mask that shows both sides settles the question.
+        batches = [paths[:1], *(paths[start : start + _THREADS] for start in range(1, len(paths), _THREADS))]
+        for batch in batches:
+            for low, high in pool.map(_mask_extremes, batch):
                 if low != high:
                     return
                 seen.add(low)

@@ -74,11 +74,16 @@ def coverage(picture: Image.Image) -> UInt8[ndarray, "h w"]:
     Masks come as grey levels, as small numbers (labels) of which zero is background, as coloured labels on black, or as
     a cut-out whose alpha is the mask.
     """
-    colours, alpha = split_alpha(picture)
-    if alpha is not None and alpha.min() < 255:
-        return alpha
-    brightest = colours.max(axis=-1)
-    if (brightest != colours.min(axis=-1)).any():
+    if picture.mode == "L":
+        # The usual mask; three equal channels of it would cost several times as long.
+        brightest, is_coloured = np.asarray(picture), False
+    else:
+        colours, alpha = split_alpha(picture)
+        if alpha is not None and alpha.min() < 255:
+            return alpha
+        brightest = colours.max(axis=-1)
+        is_coloured = bool((brightest != colours.min(axis=-1)).any())
+    if is_coloured:
         is_object = brightest >= _LABEL_THRESHOLD
     elif brightest.max() < 128:
         # No grey level gets half way to white: the numbers are labels.

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
@@ -21,6 +23,8 @@ from neus_ns.data.views import Views
 from neus_ns.errors import InputError
 
 _COARSE, _FINE = 48, 64
+# Longer masks are reduced to between this and twice as many pixels.
+_MASK_SIDE_PX = 400
 _MARGIN = 1.05
 # A cell has to be in frame of this share of as many views as agree on the best cell. Behind the object the cones of a
 # few neighbours overlap outside everybody else's frame, where nothing would cut. The best cell is the measure, and not
@@ -44,7 +48,7 @@ def hull_ball(views: Views, focus: Float[Tensor, "3"], mask_names: Sequence[str]
     if len(chosen) < 2:
         raise InputError("Fewer than two masks mark any object; paint the object white in the masks, or remove them.")
     # Not sparing cells at the frames' edges: where several frames end together they would leave islands.
-    prepared = silhouettes(select_views(views, chosen), beyond_frame_is_object=False)
+    prepared = silhouettes(_reduced(select_views(views, chosen)), beyond_frame_is_object=False)
     centre, half_side, witnesses = _coarse_witnesses(views, prepared, focus, [mask_names[index] for index in chosen])
     least = _least_witnesses(witnesses)
     hull = witnesses >= least
@@ -64,6 +68,39 @@ def hull_ball(views: Views, focus: Float[Tensor, "3"], mask_names: Sequence[str]
     if empty:
         _require_out_of_sight(select_views(views, empty), points, [mask_names[index] for index in empty])
     return middle, _MARGIN * float((points - middle).norm(dim=-1).max())
+
+
+def _reduced(views: Views) -> Views:
+    """The views with masks of moderate size: a small pixel is object where any of those that it stands for is.
+
+    The cells here are far larger than the pixels of a photograph, of which the distances to outlines would cost most
+    of the time.
+    """
+    assert views.masks is not None
+    side = max(max(mask.shape) for mask in views.masks)
+    factor = side // _MASK_SIDE_PX
+    if factor < 2:
+        return views
+    masks = []
+    for mask in views.masks:
+        # Rows and columns that fill no small pixel lie at the frame's edge, where nothing is known beyond them.
+        rows, columns = (length // factor for length in mask.shape)
+        pixels = mask[: rows * factor, : columns * factor].cpu().numpy()
+        # Row after row is quicker than one maximum over blocks.
+        thinned = np.logical_or.reduce([pixels[start::factor] for start in range(factor)])
+        small = np.logical_or.reduce([thinned[:, start::factor] for start in range(factor)])
+        masks.append(torch.from_numpy(small).to(mask.device))
+    size = torch.tensor([mask.shape for mask in masks]).to(views.width)
+    return replace(
+        views,
+        fx=views.fx / factor,
+        fy=views.fy / factor,
+        cx=views.cx / factor,
+        cy=views.cy / factor,
+        width=size[:, 1],
+        height=size[:, 0],
+        masks=masks,
+    )
 
 
 def select_views(views: Views, chosen: list[int]) -> Views:
