@@ -6,10 +6,12 @@ nerfstudio imports this module while it builds its list of methods, so nothing h
 from nerfstudio.plugins.types import MethodSpecification
 
 from neus_ns.cli.nerfstudio_export import register_mesh_subcommand
+from neus_ns.data.mask_edge import MaskEdgeDataManagerConfig
 from neus_ns.errors import print_input_errors_plainly
+from neus_ns.models.neuralangelo import NeuralangeloModelConfig
 from neus_ns.models.pipeline import SurfacePipelineConfig
 from neus_ns.training.learning_rate import ProgressSchedulerConfig
-from neus_ns.training.optimizers import FusedAdamConfig
+from neus_ns.training.optimizers import FusedAdamConfig, FusedAdamWConfig
 from neus_ns.training.trainer import SurfaceTrainerConfig
 
 register_mesh_subcommand()
@@ -47,4 +49,25 @@ def neus_hash_config() -> SurfaceTrainerConfig:
 neus_hash = MethodSpecification(
     neus_hash_config(),
     description="NeuS on a hash grid, marching only where the surface can be: photographs to mesh, fast, CPU or CUDA.",
+)
+
+
+def neuralangelo_mask_sfm_config() -> SurfaceTrainerConfig:
+    """A fresh configuration of neuralangelo-mask-sfm."""
+    config = neus_hash_config()
+    config.method_name = "neuralangelo-mask-sfm"
+    config.pipeline = SurfacePipelineConfig(datamanager=MaskEdgeDataManagerConfig(), model=NeuralangeloModelConfig())
+    # Neuralangelo's weight decay, which spares neither tables nor biases; sharpness is a length, not a weight.
+    tables = FusedAdamWConfig(lr=1e-2, weight_decay=1e-2, keep_gradients=True)
+    networks = FusedAdamWConfig(lr=2e-3, weight_decay=1e-2)
+    config.optimizers |= {
+        "tables": {"optimizer": tables, "scheduler": ProgressSchedulerConfig()},
+        "networks": {"optimizer": networks, "scheduler": ProgressSchedulerConfig()},
+    }
+    return config
+
+
+neuralangelo_mask_sfm = MethodSpecification(
+    neuralangelo_mask_sfm_config(),
+    description="Neuralangelo's detail on a hash grid, with masks and structure-from-motion points as witnesses.",
 )

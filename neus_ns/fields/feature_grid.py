@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from neus_ns.errors import InputError
 from neus_ns.kernels.layout import GridLayout
+from neus_ns.kernels.taps import tap_offsets
 
 
 class FeatureGrid(nn.Module):
@@ -62,3 +63,15 @@ class FeatureGrid(nn.Module):
     def value(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, "points width"]:
         """The encoding of points."""
         raise NotImplementedError
+
+    @property
+    def finest_cell(self) -> float:
+        """Side of a cell of the finest level that is switched on."""
+        return 2 * self.half_side / self.layout.resolutions[self.active - 1]
+
+    def stencil(
+        self, points: Float[Tensor, "points 3"], half_width: float, taps: int
+    ) -> Float[Tensor, "points {taps}+1 width"]:
+        """The encoding of points and of the taps around each, `half_width` away from it."""
+        every = torch.cat([points[:, None], points[:, None] + tap_offsets(half_width, taps, points)], 1)
+        return self.value(every.flatten(0, 1)).unflatten(0, (len(points), taps + 1))

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from neus_ns.fields.feature_grid import FeatureGrid
 from neus_ns.kernels.backend import Backend
-from neus_ns.kernels.encode import jet
+from neus_ns.kernels.encode import jet, stencil
 from neus_ns.kernels.layout import GridLayout
 
 
@@ -32,3 +32,10 @@ class HashGrid(FeatureGrid):
     def jet(self, points: Float[Tensor, "points 3"], columns: int) -> Float[Tensor, "points {columns} width"]:
         """Encoding and its derivatives with respect to the grid's own [0, 1] coordinates; see `slope_scale`."""
         return jet(self.position(points), self.table, self.layout, columns, self.active, self.backend)
+
+    def stencil(
+        self, points: Float[Tensor, "points 3"], half_width: float, taps: int
+    ) -> Float[Tensor, "points {taps}+1 width"]:
+        half_width *= self.slope_scale
+        position = self.position(points)
+        return stencil(position, half_width, taps, self.table, self.layout, self.active, self.backend)

@@ -33,6 +33,8 @@ class SdfSample:
     sdf: Float[Tensor, " points"]
     gradient: Float[Tensor, "points 3"]
     feature: Float[Tensor, "points channels"]
+    laplacian: Float[Tensor, " points"] | None = None
+    """Sum of the distance's second derivatives; None from networks that do not know it."""
 
 
 class SdfNetwork(nn.Module):

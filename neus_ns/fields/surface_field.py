@@ -11,6 +11,7 @@ from torch import Tensor
 
 from neus_ns.data.frame import SceneFrame, transform_points
 from neus_ns.fields.colour import ColourNetwork
+from neus_ns.fields.feature_grid import FeatureGrid
 from neus_ns.fields.hash_grid import HashGrid
 from neus_ns.fields.sdf import SdfNetwork
 from neus_ns.fields.sdf_autograd import AutogradSdfNetwork
@@ -45,17 +46,15 @@ class SurfaceFieldConfig:
     initial_inv_s: float = 20.0
     """Sharpness of the surface at the start (NeuS: exp(3))."""
 
+    def sdf_network(self, initial_radius: float, inside_out: bool, encoding: EncodingBackend) -> SdfNetwork:
+        """The signed distance network on the grid of whoever runs the hash encoding."""
+        network = AutogradSdfNetwork if encoding == "tcnn" else SdfNetwork
+        return network(self.grid(encoding), self.sdf_width, self.feature_width, initial_radius, inside_out)
 
-def _sdf_network(
-    config: SurfaceFieldConfig, initial_radius: float, inside_out: bool, encoding: EncodingBackend
-) -> SdfNetwork:
-    """The signed distance network on the grid of whoever runs the hash encoding."""
-    layout = GridLayout(config.levels, config.features, config.log2_rows, config.coarsest, config.finest)
-    if encoding == "tcnn":
-        network, grid = AutogradSdfNetwork, TcnnGrid(layout, half_side=1.0)
-    else:
-        network, grid = SdfNetwork, HashGrid(layout, half_side=1.0, backend=encoding)
-    return network(grid, config.sdf_width, config.feature_width, initial_radius, inside_out)
+    def grid(self, encoding: EncodingBackend) -> FeatureGrid:
+        """The hash grid of these sizes."""
+        layout = GridLayout(self.levels, self.features, self.log2_rows, self.coarsest, self.finest)
+        return TcnnGrid(layout, 1.0) if encoding == "tcnn" else HashGrid(layout, 1.0, encoding)
 
 
 class SurfaceField(Field):
@@ -78,7 +77,7 @@ class SurfaceField(Field):
         encoding: EncodingBackend,
     ) -> None:
         super().__init__()
-        self.sdf_network = _sdf_network(config, initial_radius, inside_out, encoding)
+        self.sdf_network = config.sdf_network(initial_radius, inside_out, encoding)
         self.colour_network = ColourNetwork(config.feature_width, appearance, config.colour_width, config.colour_layers)
         self.sharpness = Sharpness(config.initial_inv_s)
         self.appearance_width = appearance

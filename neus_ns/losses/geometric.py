@@ -41,3 +41,20 @@ def opacity_bce(opacity: Float[Tensor, " rays"], mask: Float[Tensor, " rays"]) -
     Opacity is clipped to [1e-3, 1 - 1e-3] as in NeuS: beyond that a ray has nothing left to learn from its mask.
     """
     return F.binary_cross_entropy(opacity.clamp(1e-3, 1 - 1e-3), mask)
+
+
+def curvature(laplacian: Float[Tensor, " samples"]) -> Float[Tensor, ""]:
+    """Mean |Laplacian f| (Neuralangelo, eq. 9); on the surface this is twice the mean curvature. Zero when empty."""
+    return laplacian.abs().sum() / max(len(laplacian), 1)
+
+
+def near_surface(
+    sdf: Float[Tensor, " points"], noise: Float[Tensor, " points"], limit: Float[Tensor, " points"]
+) -> Float[Tensor, ""]:
+    """Mean |f| at points that lie on the surface up to their `noise`, bounded by `limit`.
+
+    Within its noise a point pulls in proportion to the distance left (Huber), far beyond its limit hardly at all
+    (Geman and McClure's shape): h = sqrt(f^2 + noise^2) - noise, penalty = h limit / (h + limit).
+    """
+    beyond = (sdf.square() + noise.square()).sqrt() - noise
+    return (beyond * limit / (beyond + limit)).sum() / max(len(sdf), 1)

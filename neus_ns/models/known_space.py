@@ -65,8 +65,8 @@ class KnownSpace(nn.Module):
         self.bound.copy_(bound.reshape(-1))
         self.cells = torch.nonzero(bound.reshape(-1) > 0)[:, 0].to(self.cells.device)
 
-    def learn_points(self, tracks: SfmTracks, views: Views, allowed: Bool[Tensor, "res res res"]) -> None:
-        """Take in points of the surface and the cameras that see them, all in the unit frame.
+    def learn_points(self, tracks: SfmTracks, views: Views, allowed: Bool[Tensor, "res res res"]) -> SfmTracks:
+        """Take in points of the surface and the cameras that see them, all in the unit frame; returns what is kept.
 
         Points in cells that are not allowed are background or mistakes.
         """
@@ -79,6 +79,7 @@ class KnownSpace(nn.Module):
         self.weight_up_to = torch.cumsum(tracks.weight, 0).to(self.points)
         self.eyes = views.world_from_camera[tracks.view, :, 3].to(self.points)
         self.seen = tracks.points[tracks.point].to(self.points)
+        return tracks
 
     def draw(self, free: int, surface: int) -> KnownPoints:
         """Random free points (off the hull, and as many again on sightlines as surface points), and surface points."""

@@ -96,11 +96,12 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class SurfaceSamples:
-    """Where a batch of rays was evaluated: the samples' points, the distance's gradient there, and their weights."""
+    """Where a batch of rays was evaluated: the samples' points, the distance's derivatives there, and their weights."""
 
     points: Float[Tensor, "samples 3"]
     gradient: Float[Tensor, "samples 3"]
     weights: Float[Tensor, " samples"]
+    laplacian: Float[Tensor, " samples"] | None
 
 
 @dataclass(frozen=True)
@@ -275,7 +276,7 @@ class NeusHashModel(Model):
         weights, _ = weights_from_alpha(alpha, index, count, self.backends.kernels)
         colour = self.field.colour_network(points, directions, sample.gradient, sample.feature, appearance[index])
         surface = composite(weights, colour, sections.t_middle, sample.gradient, index, count, self.backends.kernels)
-        return surface, SurfaceSamples(points.detach(), sample.gradient, weights.detach())
+        return surface, SurfaceSamples(points.detach(), sample.gradient, weights.detach(), sample.laplacian)
 
     @torch.no_grad()
     def _sdf_only(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
@@ -294,7 +295,8 @@ class NeusHashModel(Model):
             "normals": 0.5 + 0.5 * surface.normal.clamp(-1, 1),
         }
         if self.training:
-            outputs |= {"behind": behind, "gradient": samples.gradient, "off_rays": self.look_off_rays(samples)}
+            outputs |= {"behind": behind, "gradient": samples.gradient, "samples": samples}
+            outputs["off_rays"] = self.look_off_rays(samples)
         return outputs
 
     @torch.no_grad()
@@ -338,9 +340,12 @@ class NeusHashModel(Model):
         colour, outputs["ray_error"] = colour_l1(outputs["rgb"], self.target_colour(outputs, batch), pixel_weight)
         losses = {"colour": weights.colour * colour}
         if self.has_masks:
-            mask = batch["fg_mask"].to(self.device)[:, 0]
-            losses["mask"] = weights.mask * opacity_bce(outputs["accumulation"][:, 0], mask)
+            losses |= self.mask_losses(outputs["accumulation"][:, 0], batch)
         return losses | self.geometry_losses(outputs) if "off_rays" in outputs else losses
+
+    def mask_losses(self, opacity: Float[Tensor, " rays"], batch: dict[str, Any]) -> dict[str, Tensor]:
+        """What the silhouette must be like."""
+        return {"mask": self.config.weights.mask * opacity_bce(opacity, batch["fg_mask"].to(self.device)[:, 0])}
 
     def geometry_losses(self, outputs: dict[str, Any]) -> dict[str, Tensor]:
         """What the distance must be like whatever the photographs show, and where something is known of it."""

@@ -1,6 +1,7 @@
-"""Chamfer, F-score and PSNR of neus-hash on a scene after given minutes, each from a run of its own.
+"""Chamfer, F-score and PSNR of a method on a scene after given minutes, each from a run of its own.
 
-    python -m tests.benchmarks.quality SCENE [--minutes 1 5 20 | --steps 5000] [--no-masks] [--plain-march] [--seed 0]
+    python -m tests.benchmarks.quality SCENE [--method neus-hash] [--minutes 1 5 20 | --steps 5000] [--no-masks]
+        [--plain-march] [--seed 0]
 
 SCENE is a nerfstudio capture with gt_points.npz and gt_mesh.ply beside transforms.json (the capture that neus-demo
 writes is one). `--steps` trains for so many steps instead, for machines that are busy with something else. Prints one
@@ -22,10 +23,12 @@ import trimesh
 
 from neus_ns.evaluation.camera import training_cameras
 from neus_ns.evaluation.geometry import GroundTruth, score_mesh
-from neus_ns.methods import neus_hash_config
+from neus_ns.methods import neuralangelo_mask_sfm_config, neus_hash_config
 from neus_ns.models.pipeline import SurfacePipelineConfig, surface_pipeline
 from neus_ns.surface.export import MeshOptions, export_surface
 from neus_ns.training.trainer import SurfaceTrainer
+
+METHODS = {"neus-hash": neus_hash_config, "neuralangelo-mask-sfm": neuralangelo_mask_sfm_config}
 
 
 def without_masks(scene: Path, folder: Path) -> Path:
@@ -55,7 +58,7 @@ class Length:
 
 def run(capture: Path, scene: Path, length: Length, options: argparse.Namespace, folder: Path) -> str:
     """Train, export, score; one line."""
-    config = neus_hash_config()
+    config = METHODS[options.method]()
     assert isinstance(config.pipeline, SurfacePipelineConfig)
     config.pipeline.datamanager.data = capture
     config.pipeline.model.sampling.refine = not options.plain_march
@@ -84,7 +87,7 @@ def run(capture: Path, scene: Path, length: Length, options: argparse.Namespace,
     psnr = pipeline.get_average_eval_image_metrics()["psnr"]
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return (
-        f"{scene.name} {'without' if options.no_masks else 'with'} masks, {length}: "
+        f"{options.method} on {scene.name} {'without' if options.no_masks else 'with'} masks, {length}: "
         f"chamfer {score.chamfer_percent:.3f} % (accuracy {score.accuracy_percent:.3f}, "
         f"completeness {score.completeness_percent:.3f}), F@0.5 {score.f_05:.3f}, normals {score.normals:.3f}, "
         f"PSNR {psnr:.2f}, {trainer.step + 1} steps, {seconds * 1e3 / (trainer.step + 1):.1f} ms each, "
@@ -95,6 +98,7 @@ def run(capture: Path, scene: Path, length: Length, options: argparse.Namespace,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scene", type=Path)
+    parser.add_argument("--method", choices=sorted(METHODS), default="neus-hash")
     parser.add_argument("--minutes", type=float, nargs="+", default=[1.0, 5.0, 20.0])
     parser.add_argument("--steps", type=int, nargs="+", help="train for so many steps instead of minutes")
     parser.add_argument("--no-masks", action="store_true", help="leave the masks out of the training")

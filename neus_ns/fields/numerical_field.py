@@ -1,0 +1,27 @@
+"""Sizes of a field whose gradients are numerical."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from neus_ns.fields.sdf import SdfNetwork
+from neus_ns.fields.sdf_numerical import NumericalAutogradSdfNetwork, NumericalSdfNetwork
+from neus_ns.fields.surface_field import SurfaceFieldConfig
+from neus_ns.kernels.backend import EncodingBackend
+
+
+@dataclass
+class NumericalFieldConfig(SurfaceFieldConfig):
+    """Sizes of the hash grid and the networks, and where gradients are taken from."""
+
+    taps: Literal[4, 6] = 4
+    """Points around each sample that its gradient is taken from: a tetrahedron, or pairs along the axes (a third
+    dearer)."""
+    step_cells: float = 1.0
+    """Distance of these points from the sample, in cells of the finest active level of the hash grid."""
+
+    def sdf_network(self, initial_radius: float, inside_out: bool, encoding: EncodingBackend) -> SdfNetwork:
+        """The signed distance network on the grid of whoever runs the hash encoding."""
+        network = NumericalAutogradSdfNetwork if encoding == "tcnn" else NumericalSdfNetwork
+        grid = self.grid(encoding)
+        sizes = (self.sdf_width, self.feature_width, initial_radius, inside_out)
+        return network(grid, *sizes, self.taps, self.step_cells)

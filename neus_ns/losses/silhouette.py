@@ -1,0 +1,26 @@
+"""How far a rendered silhouette is from the foreground mask, ray by ray, with a weight for each ray.
+
+Along an outline a mask knows least: its pixels are part object and part background, and half a pixel of blur or
+calibration error turns one into the other. There callers give a ray a smaller weight.
+"""
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+
+def silhouette_bce(
+    opacity: Float[Tensor, " rays"], mask: Float[Tensor, " rays"], weight: Float[Tensor, " rays"]
+) -> Float[Tensor, ""]:
+    """Mean weighted cross-entropy of opacity against coverage, both in [0, 1]; least where opacity equals coverage.
+
+    Opacity is clipped to [1e-3, 1 - 1e-3] as in NeuS: beyond that a ray has nothing left to learn from its mask.
+    """
+    return F.binary_cross_entropy(opacity.clamp(1e-3, 1 - 1e-3), mask, weight)
+
+
+def silhouette_mse(
+    opacity: Float[Tensor, " rays"], mask: Float[Tensor, " rays"], weight: Float[Tensor, " rays"]
+) -> Float[Tensor, ""]:
+    """Mean weighted squared difference of opacity and coverage: bounded, so that a wrong mask pulls no harder."""
+    return (weight * (opacity - mask).square()).mean()

@@ -1,0 +1,149 @@
+"""neuralangelo-mask-sfm: neus-hash with Neuralangelo's numerical gradients, and with masks and SfM points as witnesses.
+
+What differs from neus-hash, and nothing else:
+
+    gradients    finite differences over one cell of the finest active level (`fields.sdf_numerical`)
+    curvature    |Laplacian| from the same taps, fading as levels open
+    masks        cross-entropy and squared error of the opacity; pixels on an outline count less
+    SfM points   |distance| at the points that the batch's own photographs see, as sure as each point is
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from nerfstudio.cameras.rays import RayBundle
+from torch import Tensor
+
+from neus_ns.fields.numerical_field import NumericalFieldConfig
+from neus_ns.fields.sdf import SdfSample
+from neus_ns.fields.sdf_numerical import NumericalSdfNetwork
+from neus_ns.losses.geometric import curvature, near_surface
+from neus_ns.losses.silhouette import silhouette_bce, silhouette_mse
+from neus_ns.models.neus_hash import LossWeights, NeusHashModel, NeusHashModelConfig, SurfaceSamples
+from neus_ns.models.numerical_schedule import NumericalSchedule
+from neus_ns.models.seen_points import SeenPoints, SeenSpace
+
+# Structure-from-motion points looked at per step; of them only the distance is asked, a fifth of a sample's cost.
+_SEEN_POINTS = 512
+# A point's limit is no less than this many times its noise: nine in ten of the good ones lie well within.
+_LEAST_LIMIT = 5.0
+
+
+@dataclass
+class WitnessWeights(LossWeights):
+    """Weights of the loss terms; the colour loss is summed over channels, as in NeuS."""
+
+    curvature: float = 5e-4
+    """Sum of the distance's second derivatives, before the schedule (Neuralangelo)."""
+    mask_mse: float = 0.1
+    """Squared difference of opacity and foreground mask, wherever masks exist."""
+    mask_edge: float = 0.3
+    """How much a pixel on the outline of its mask counts in both mask losses, next to one away from it."""
+
+
+@dataclass
+class NeuralangeloModelConfig(NeusHashModelConfig):
+    """Options of neuralangelo-mask-sfm."""
+
+    _target: type = field(default_factory=lambda: NeuralangeloModel)
+    sdf_field: NumericalFieldConfig = field(default_factory=NumericalFieldConfig)
+    """Hash grid, networks, and the taps of the numerical gradient."""
+    weights: WitnessWeights = field(default_factory=WitnessWeights)
+    """Weights of the losses."""
+    schedule: NumericalSchedule = field(default_factory=NumericalSchedule)
+    """What changes while training."""
+
+
+class NeuralangeloModel(NeusHashModel):
+    """Neuralangelo with masks and structure-from-motion points."""
+
+    config: NeuralangeloModelConfig
+    known_space: SeenSpace
+
+    def populate_modules(self) -> None:
+        super().populate_modules()
+        self.known_space = SeenSpace(self.config.sampling.grid_resolution)
+
+    @property
+    def sdf_network(self) -> NumericalSdfNetwork:
+        """The network of the field, by its own type."""
+        network = self.field.sdf_network
+        assert isinstance(network, NumericalSdfNetwork)
+        return network
+
+    def set_progress(self, progress: float) -> None:
+        """Set every schedule, those of the curvature and of the SfM points included."""
+        super().set_progress(progress)
+        schedule, network = self.config.schedule, self.sdf_network
+        network.analytic = schedule.gradients_are_analytic(progress)
+        # Without taps nobody knows the Laplacian.
+        strength = schedule.curvature_strength(progress, network.grid.active, network.grid.layout)
+        self.curvature_strength = 0.0 if network.analytic else strength
+        self.points_reach = schedule.points_reach(progress)
+
+    def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Any]:
+        """As the parent's; in training also the distance at points that the batch's own photographs see."""
+        outputs = super().get_outputs(ray_bundle)
+        if self.training and self.points_strength > 0 and ray_bundle.camera_indices is not None:
+            seen = self.known_space.draw_seen_by(ray_bundle.camera_indices[:, 0], _SEEN_POINTS)
+            outputs["seen"] = seen, self.field.sdf_network.sdf(seen.points)
+        return outputs
+
+    def term_weights(self) -> dict[str, float]:
+        """What each loss term is multiplied by at this point of the training."""
+        weights = self.config.weights
+        return {
+            "colour": weights.colour,
+            "eikonal": weights.eikonal,
+            "mask": weights.mask,
+            "mask_mse": weights.mask_mse,
+            "free_space": weights.free_space,
+            "smooth": weights.smooth,
+            "curvature": weights.curvature * self.curvature_strength,
+            "sfm": weights.points * self.points_strength,
+        }
+
+    def mask_losses(self, opacity: Float[Tensor, " rays"], batch: dict[str, Any]) -> dict[str, Tensor]:
+        """The silhouette, where the mask knows it."""
+        weights = self.config.weights
+        mask = batch["fg_mask"].to(self.device)[:, 0]
+        sure = 1 - (1 - weights.mask_edge) * batch["mask_edge"].to(mask)
+        return {
+            "mask": weights.mask * silhouette_bce(opacity, mask, sure),
+            "mask_mse": weights.mask_mse * silhouette_mse(opacity, mask, sure),
+        }
+
+    def geometry_losses(self, outputs: dict[str, Any]) -> dict[str, Tensor]:
+        """The parent's, curvature, and what the photographs' structure-from-motion points say."""
+        losses, factor = super().geometry_losses(outputs), self.term_weights()
+        # Poses that are corrected must not learn from this: cameras would move to where the surface is flat.
+        at: SurfaceSamples | SdfSample = outputs["samples"] if self.camera_poses is None else outputs["off_rays"].sample
+        if at.laplacian is not None and factor["curvature"] > 0:
+            losses["curvature"] = factor["curvature"] * curvature(at.laplacian)
+        if "seen" in outputs:
+            seen, sdf = outputs["seen"]
+            losses["sfm"] = factor["sfm"] * self.seen_loss(seen, sdf)
+        return losses
+
+    def seen_loss(self, seen: SeenPoints, sdf: Float[Tensor, " points"]) -> Float[Tensor, ""]:
+        """Mean |distance| at seen points; outliers let go as the surface closes in."""
+        return near_surface(sdf, seen.noise, (_LEAST_LIMIT * seen.noise).clamp_min(self.points_reach))
+
+    def get_loss_dict(
+        self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Any] | None = None
+    ) -> dict[str, Tensor]:
+        """Every loss term; in training the metrics also show each before its weight, and the weight."""
+        losses = super().get_loss_dict(outputs, batch, metrics_dict)
+        if metrics_dict is not None and "off_rays" in outputs:
+            for name, factor in self.term_weights().items():
+                if name in losses and factor > 0:
+                    metrics_dict[f"{name}_term"] = losses[name].detach() / factor
+                    metrics_dict[f"{name}_weight"] = torch.tensor(factor)
+        return losses
+
+    def get_metrics_dict(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Tensor]:
+        """What the log shows beside the losses: the parent's, and the step of the numerical gradient."""
+        metrics = super().get_metrics_dict(outputs, batch)
+        return metrics | {"tap_step": torch.tensor(self.sdf_network.step)} if metrics else metrics

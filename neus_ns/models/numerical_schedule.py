@@ -1,0 +1,38 @@
+"""What changes while neuralangelo-mask-sfm trains, beyond what changes in neus-hash."""
+
+from dataclasses import dataclass
+
+from neus_ns.kernels.layout import GridLayout
+from neus_ns.models.schedule import SurfaceSchedule
+from neus_ns.training.schedules import exponential, ramp
+
+
+@dataclass
+class NumericalSchedule(SurfaceSchedule):
+    """When things happen, in shares of the whole training. The taps' step follows the hash grid's levels."""
+
+    curvature_warmup: float = 0.02
+    """Share of training over which the curvature loss rises to its weight."""
+    analytic_from: float | None = None
+    """Share of training from which gradients are analytic: cheaper, and without curvature loss. None: never."""
+    points_reach_first: float = 1.0
+    """Distance, in radii of the region of interest, beyond which structure-from-motion points count as outliers at the
+    start, when the surface is still far from all of them."""
+    points_reach_last: float = 0.01
+    """The same at the time when the points have faded out."""
+
+    def curvature_strength(self, progress: float, active_levels: int, layout: GridLayout) -> float:
+        """Rises to one, and falls by the grid's growth factor with every level opened (Neuralangelo): finer detail has
+        larger second derivatives, and the loss must not forbid it."""
+        resolutions = layout.resolutions
+        first = resolutions[min(self.first_levels, layout.levels) - 1]
+        return ramp(progress, 0.0, self.curvature_warmup) * first / resolutions[active_levels - 1]
+
+    def gradients_are_analytic(self, progress: float) -> bool:
+        """Whether the taps have had their time."""
+        return self.analytic_from is not None and progress >= self.analytic_from
+
+    def points_reach(self, progress: float) -> float:
+        """How far a point may be from the surface without being an outlier; falls by equal ratios."""
+        share = ramp(progress, 0.0, self.points_until)
+        return exponential(share, self.points_reach_first, self.points_reach_last)

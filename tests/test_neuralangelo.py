@@ -1,0 +1,252 @@
+"""neuralangelo-mask-sfm as a whole, on a tiny ball, and the laws of what it adds to neus-hash."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import trimesh
+from nerfstudio.configs.method_configs import all_methods
+
+from neus_ns.cli.export import load_surface
+from neus_ns.data.mask_edge import on_mask_edge
+from neus_ns.data.pixel_store import store_images
+from neus_ns.data.tracks.record import SfmTracks
+from neus_ns.data.views import Views
+from neus_ns.kernels.layout import GridLayout
+from neus_ns.losses.geometric import curvature, near_surface
+from neus_ns.losses.silhouette import silhouette_bce, silhouette_mse
+from neus_ns.methods import neuralangelo_mask_sfm_config
+from neus_ns.models.neuralangelo import NeuralangeloModel, NeuralangeloModelConfig
+from neus_ns.models.numerical_schedule import NumericalSchedule
+from neus_ns.models.pipeline import SurfacePipeline, SurfacePipelineConfig, surface_pipeline
+from neus_ns.models.seen_points import SeenSpace, point_noise
+from neus_ns.pixels.base import PixelBatch
+from neus_ns.surface.export import MeshOptions, export_surface
+from neus_ns.training.trainer import SurfaceTrainer, SurfaceTrainerConfig
+from tests.scenes import Ball, tiny_capture
+
+LAYOUT = GridLayout(levels=6, features=2, log2_rows=10, coarsest=4, finest=64)
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory) -> tuple[Path, Ball]:
+    folder = tmp_path_factory.mktemp("ball")
+    return folder, tiny_capture(folder, size=32, views=8)
+
+
+def tiny_config(capture: Path, output: Path, steps: int) -> SurfaceTrainerConfig:
+    config = neuralangelo_mask_sfm_config()
+    pipeline = config.pipeline
+    assert isinstance(pipeline, SurfacePipelineConfig)
+    pipeline.datamanager.data = capture
+    config.output_dir, config.experiment_name, config.timestamp = output, "test", "run"
+    config.max_num_iterations, config.vis, config.steps_per_eval_image = steps, "tensorboard", 0
+    config.logging.local_writer.enable = False
+    config.machine.device_type = "cpu"
+    model = pipeline.model
+    model.backend = "torch"
+    model.sdf_field.levels, model.sdf_field.log2_rows, model.sdf_field.finest = 6, 12, 64
+    model.sampling.grid_resolution, model.sampling.steps = 24, 48
+    pipeline.samples_per_step = 1500
+    return config
+
+
+def model_config(config: SurfaceTrainerConfig) -> NeuralangeloModelConfig:
+    assert isinstance(config.pipeline, SurfacePipelineConfig)
+    assert isinstance(config.pipeline.model, NeuralangeloModelConfig)
+    return config.pipeline.model
+
+
+def trained(config: SurfaceTrainerConfig) -> SurfaceTrainer:
+    torch.manual_seed(0)
+    trainer = config.setup(local_rank=0, world_size=1)
+    trainer.setup()
+    trainer.train()
+    return trainer
+
+
+def pipeline_of(trainer: SurfaceTrainer) -> SurfacePipeline:
+    return surface_pipeline(trainer.pipeline)
+
+
+def model_of(pipeline: SurfacePipeline) -> NeuralangeloModel:
+    assert isinstance(pipeline.model, NeuralangeloModel)
+    return pipeline.model
+
+
+def views_around(count: int) -> Views:
+    """Cameras two units from the origin along x, looking nowhere in particular: only where they stand matters."""
+    poses = torch.eye(3, 4).repeat(count, 1, 1)
+    poses[:, 0, 3] = 2.0
+    size = torch.full((count,), 100.0)
+    return Views(poses, size, size, size / 2, size / 2, size, size, masks=None)
+
+
+def tracks_of(points: torch.Tensor, pairs: list[tuple[int, int]], length: list[int], error: list[float]) -> SfmTracks:
+    view, point = torch.tensor(pairs).unbind(-1)
+    return SfmTracks(points, torch.tensor(length), torch.tensor(error), view, point, view_count=3, source="a test")
+
+
+def test_it_finds_the_ball_and_its_checkpoint_exports(capture, tmp_path, monkeypatch):
+    folder, ball = capture
+    config = tiny_config(folder, tmp_path, 60)
+    trained(config)
+    config.save_config()
+    # As if this method were installed: an environment may have been made before it was there.
+    monkeypatch.setitem(all_methods, config.method_name, neuralangelo_mask_sfm_config())
+    source = load_surface(config.get_base_dir() / "config.yml")
+    report = export_surface(source, MeshOptions(resolution=32, colour=False), tmp_path / "mesh.ply")
+    assert report.faces > 300
+    mesh = trimesh.load(tmp_path / "mesh.ply", force="mesh", process=False)
+    assert isinstance(mesh, trimesh.Trimesh)
+    radii = torch.as_tensor(mesh.vertices.copy() - ball.centre).norm(dim=-1)
+    assert abs(float(radii.median()) - ball.radius) < 0.1 * ball.radius
+
+
+def test_resume_equals_no_pause(capture, tmp_path):
+    whole = pipeline_of(trained(tiny_config(capture[0], tmp_path / "whole", 7)))
+    first = tiny_config(capture[0], tmp_path / "first", 7)
+    first.save_only_latest_checkpoint, first.steps_per_save = False, 3
+    trained(first)
+    second = tiny_config(capture[0], tmp_path / "second", 7)
+    second.load_dir, second.load_step = first.get_checkpoint_dir(), 3
+    resumed = pipeline_of(trained(second))
+    expected = whole.state_dict()
+    for name, value in resumed.state_dict().items():
+        if isinstance(value, torch.Tensor):
+            torch.testing.assert_close(value, expected[name], rtol=0, atol=0, msg=name)
+    assert model_of(resumed).sdf_network.step == model_of(whole).sdf_network.step
+
+
+def test_everything_it_minimises_is_in_the_log_and_reaches_the_parameters(capture, tmp_path):
+    pipeline = pipeline_of(trained(tiny_config(capture[0], tmp_path, 3)))
+    model = model_of(pipeline)
+    pipeline.train()
+    pipeline.set_progress(0.25)
+    _, losses, metrics = pipeline.get_train_loss_dict(3)
+    terms = {"colour", "eikonal", "smooth", "mask", "mask_mse", "free_space", "curvature", "sfm"}
+    assert set(losses) == terms
+    for name in terms:
+        assert losses[name].detach() == pytest.approx(float(metrics[f"{name}_term"] * metrics[f"{name}_weight"]))
+    assert {"inv_s", "active_levels", "tap_step"} <= set(metrics)
+    assert float(metrics["tap_step"]) == pytest.approx(2 / model.sdf_network.grid.layout.resolutions[4])
+    for name in ("curvature", "sfm", "mask_mse"):
+        (gradient,) = torch.autograd.grad(losses[name], [model.sdf_network.hidden.weight], retain_graph=True)
+        assert gradient.abs().max() > 0 and gradient.isfinite().all()
+
+
+def test_the_analytic_stage_has_no_curvature_loss_and_lasts_through_a_checkpoint(capture, tmp_path):
+    config = tiny_config(capture[0], tmp_path, 4)
+    model_config(config).schedule.analytic_from = 0.5
+    pipeline = pipeline_of(trained(config))
+    assert model_of(pipeline).sdf_network.analytic
+    pipeline.train()
+    assert "curvature" not in pipeline.get_train_loss_dict(4)[1]
+    pipeline.set_progress(0.4)
+    assert "curvature" in pipeline.get_train_loss_dict(4)[1]
+    state = pipeline.state_dict() | {"_model.progress": torch.tensor(1.0)}
+    pipeline.load_pipeline(state, 3)
+    assert model_of(pipeline).sdf_network.analytic
+
+
+def test_curvature_moves_no_camera(capture, tmp_path):
+    config = tiny_config(capture[0], tmp_path, 2)
+    model_config(config).cameras.optimise = True
+    pipeline = pipeline_of(trained(config))
+    pipeline.train()
+    pipeline.set_progress(0.3)
+    losses = pipeline.get_train_loss_dict(2)[1]
+    poses = model_of(pipeline).camera_poses
+    assert poses is not None
+    for name in ("curvature", "sfm"):
+        gradients = torch.autograd.grad(losses[name], [*poses.parameters()], retain_graph=True, allow_unused=True)
+        assert all(gradient is None for gradient in gradients)
+
+
+def test_without_masks_only_the_silhouette_goes(tmp_path):
+    folder = tmp_path / "bare"
+    tiny_capture(folder, size=32, views=6, masks=False)
+    pipeline = pipeline_of(trained(tiny_config(folder, tmp_path, 3)))
+    pipeline.train()
+    pipeline.set_progress(0.1)
+    terms = {"colour", "eikonal", "smooth", "free_space", "curvature", "sfm"}
+    assert set(pipeline.get_train_loss_dict(3)[1]) == terms
+
+
+def test_curvature_weight_rises_and_falls_with_every_level_opened():
+    schedule = NumericalSchedule(first_levels=2, curvature_warmup=0.1)
+    assert schedule.curvature_strength(0.0, 2, LAYOUT) == 0
+    assert schedule.curvature_strength(0.05, 2, LAYOUT) == pytest.approx(0.5)
+    assert schedule.curvature_strength(0.1, 2, LAYOUT) == 1
+    for levels in range(3, 7):
+        ratio = schedule.curvature_strength(0.5, levels - 1, LAYOUT) / schedule.curvature_strength(0.5, levels, LAYOUT)
+        # Neuralangelo's growth factor, up to the whole numbers that resolutions are.
+        assert ratio == pytest.approx(16 ** (1 / 5), rel=0.15)
+    # More levels from the start than there are: nothing is ever opened.
+    assert NumericalSchedule(first_levels=9).curvature_strength(0.5, 6, LAYOUT) == 1
+
+
+def test_curvature_is_the_mean_size_of_the_laplacian():
+    torch.testing.assert_close(curvature(torch.tensor([3.0, -1.0])), torch.tensor(2.0))
+    assert curvature(torch.zeros(0)) == 0
+
+
+def test_points_pull_within_their_noise_gently_and_beyond_their_limit_hardly():
+    sdf = torch.tensor([1e-4, 0.02, -0.02, 5.0], requires_grad=True)
+    noise, limit = torch.full((4,), 1e-2), torch.full((4,), 0.1)
+    loss = near_surface(sdf, noise, limit)
+    (pull,) = torch.autograd.grad(4 * loss, sdf)
+    assert pull[0] < 0.02 and pull[1] == pytest.approx(-float(pull[2])) and pull[1] > 0.5 and pull[3] < 1e-3
+    assert near_surface(torch.full((9,), 1e3), torch.full((9,), 1e-2), torch.full((9,), 0.1)) < 0.1
+    # Without noise and limit it is Geo-NeuS's mean |f|.
+    exact = near_surface(sdf, torch.full((4,), 1e-9), torch.full((4,), 1e9))
+    torch.testing.assert_close(exact, sdf.abs().mean(), rtol=1e-4, atol=1e-6)
+    assert near_surface(torch.zeros(0), torch.zeros(0), torch.zeros(0)) == 0
+
+
+def test_a_point_is_as_sure_as_its_track_is_long_and_its_error_small():
+    points = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [-2.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    pairs = [(0, 0), (0, 1), (0, 2), (1, 3), (2, 4)]
+    tracks = tracks_of(points, pairs, [3, 9, 3, 3, 0], [0.5, 0.5, 2.0, 0.5, float("nan")])
+    noise = point_noise(tracks, views_around(3))
+    assert noise[1] == pytest.approx(float(noise[0]) / 2)
+    assert noise[2] > 2 * noise[0] and noise[3] == pytest.approx(2 * float(noise[0]))
+    assert noise[4].isfinite() and noise[4] > noise[0]
+
+
+def test_photographs_speak_for_the_points_that_they_see():
+    points = torch.tensor([[0.1, 0.0, 0.0], [0.2, 0.0, 0.0], [0.3, 0.0, 0.0], [5.0, 0.0, 0.0]])
+    tracks = tracks_of(points, [(0, 0), (0, 3), (1, 1), (1, 2)], [3, 3, 3, 3], [0.5, 0.5, 0.5, 0.5])
+    space = SeenSpace(8)
+    assert len(space.draw_seen_by(torch.tensor([0]), 10).points) == 0
+    space.learn_points(tracks, views_around(3), torch.ones(8, 8, 8, dtype=torch.bool))
+    torch.manual_seed(0)
+    assert space.draw_seen_by(torch.tensor([0, 0, 2]), 20).points[:, 0].unique().tolist() == pytest.approx([0.1])
+    assert space.draw_seen_by(torch.tensor([1]), 40).points[:, 0].unique().tolist() == pytest.approx([0.2, 0.3])
+    assert len(space.draw_seen_by(torch.tensor([2]), 20).points) == 0
+    assert len(space.draw(0, 20).surface) == 0 and len(space.draw(0, 20).free) > 0
+
+
+def test_pixels_on_an_outline_are_known():
+    soft, hard = torch.zeros(5, 6, dtype=torch.uint8), torch.zeros(5, 6, dtype=torch.uint8)
+    soft[2, 3] = 100
+    hard[1:4, 2:] = 255
+    store = store_images([torch.zeros(5, 6, 3, dtype=torch.uint8)] * 2, [soft, hard], "cpu")
+    flat = torch.arange(60)
+    edge = on_mask_edge(store, PixelBatch(store.locate(flat), flat, torch.ones(60))).view(2, 5, 6)
+    assert edge[0].nonzero().tolist() == [[2, 3]]
+    expected = torch.zeros(5, 6, dtype=torch.bool)
+    expected[[0, 1, 3, 4], 2:] = True
+    expected[1:4, 1:3] = True
+    # The photograph's right border is no outline.
+    assert torch.equal(edge[1], expected)
+
+
+def test_the_silhouette_wants_the_masks_own_coverage_and_heeds_weights():
+    opacity = torch.tensor([0.3, 0.6], requires_grad=True)
+    mask, weight = torch.tensor([0.3, 1.0]), torch.tensor([1.0, 0.25])
+    for loss in (silhouette_bce, silhouette_mse):
+        (pull,) = torch.autograd.grad(loss(opacity, mask, weight), opacity)
+        (full,) = torch.autograd.grad(loss(opacity, mask, torch.ones(2)), opacity)
+        assert abs(float(pull[0])) < 1e-6 and pull[1] < 0
+        torch.testing.assert_close(pull[1], full[1] / 4)
