@@ -34,7 +34,8 @@ from neus_ns.data.tracks.sources import TrainingPhotos
 from neus_ns.data.views import Views
 from neus_ns.data.world import applied_to_capture
 from neus_ns.errors import InputError
-from neus_ns.pixels.base import PixelBatch, SurfacePixelSampler, SurfacePixelSamplerConfig
+from neus_ns.pixels.base import PixelBatch, SurfacePixelSampler
+from neus_ns.pixels.choice import PixelSamplerChoice
 from neus_ns.pixels.uniform import UniformPixelSamplerConfig
 
 
@@ -46,7 +47,7 @@ class SurfaceDataManagerConfig(VanillaDataManagerConfig):
     """Target class to instantiate."""
     dataparser: AnnotatedDataParserUnion = field(default_factory=AutoDataParserConfig)
     """Reader of the capture; auto-data recognises the format."""
-    pixel_sampler: SurfacePixelSamplerConfig = field(default_factory=UniformPixelSamplerConfig)
+    pixel_sampler: PixelSamplerChoice = field(default_factory=UniformPixelSamplerConfig)
     """Which pixels of the training photographs get a ray."""
     images_on_gpu: bool = True
     """Keep the photographs in GPU memory (4 bytes a pixel, masks included); without, each batch is copied there."""
@@ -163,7 +164,19 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
         assert self.train_pixel_sampler is not None
         pixels = self.train_pixel_sampler.propose(self.train_store, self.train_pixel_sampler.num_rays_per_batch)
         self._last_pixels = pixels
-        return self.train_ray_generator(pixels.indices), self._batch(self.train_store, pixels)
+        return self._rays(pixels), self._batch(self.train_store, pixels)
+
+    def _rays(self, pixels: PixelBatch) -> RayBundle:
+        """Rays through the pixels; the loss's gradient flows to their positions where the sampler asks for it."""
+        if pixels.positions is None:
+            return self.train_ray_generator(pixels.indices)
+        device = self.train_ray_generator.cameras.device
+        return self.train_ray_generator.rays_at(pixels.indices[:, 0].to(device), pixels.positions.to(device))
+
+    def set_progress(self, progress: float) -> None:
+        """Tell the sampler what share of training is done."""
+        if self.train_pixel_sampler is not None:
+            self.train_pixel_sampler.set_progress(progress)
 
     def next_eval(self, step: int) -> tuple[RayBundle, dict]:
         """As next_train, from the evaluation photographs."""
@@ -178,6 +191,10 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
 
     def _batch(self, store: PixelStore, pixels: PixelBatch) -> dict[str, Tensor]:
         rgb, foreground = store.gather(pixels.flat)
+        if pixels.positions is not None:
+            # The photograph changes with the position too. This adds nothing to the colours but that gradient.
+            moved = pixels.positions - pixels.positions.detach()
+            rgb = rgb + (store.colour_slope(pixels.indices) @ moved[:, :, None])[:, :, 0]
         batch = {"image": rgb, "indices": pixels.indices, "pixel_weight": pixels.weight[:, None]}
         if foreground is not None:
             batch["fg_mask"] = foreground

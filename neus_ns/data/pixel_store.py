@@ -97,6 +97,18 @@ class PixelStore:
         rgb = self.rgb.index_select(0, flat).float() / 255.0
         return rgb, None if self.fg is None else self.fg.index_select(0, flat)[:, None].float() / 255.0
 
+    def colour_slope(self, indices: Int64[Tensor, "rays 3"]) -> Float[Tensor, "rays 3 2"]:
+        """How the photographs' colours change per pixel to the right and down, by central differences."""
+        view, row, col = indices.unbind(-1)
+        flat, width = self.flatten(indices), self.width.index_select(0, view)
+        slopes = []
+        for place, step, last in ((col, torch.ones_like(col), width - 1), (row, width, self.height[view] - 1)):
+            # At the border the difference is one-sided, and a photograph of one pixel has none.
+            before, after = (place > 0).long(), (place < last).long()
+            change = self.gather(flat + after * step)[0] - self.gather(flat - before * step)[0]
+            slopes.append(change / (before + after).clamp_min(1)[:, None])
+        return torch.stack(slopes, dim=-1)
+
     def foreground_masks(self) -> "list[Bool[Tensor, '_h _w']] | None":
         """One mask a view, on the CPU, or None without masks."""
         if self.fg is None:

@@ -1,7 +1,7 @@
 """The interface of every strategy that picks pixels: propose some, then hear how wrong they were."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 import tyro
@@ -18,8 +18,9 @@ class PixelBatch:
     """The pixels of one step.
 
     The objective of a run is the mean loss over a base distribution of pixels, which `UniformPixelSampler` states. A
-    strategy that draws pixels from another distribution q gives each the weight base / q, so that the weighted mean
-    over the batch estimates the same objective; one that draws from the base itself gives weight 1.
+    strategy that draws pixels from another distribution q may give each the weight base / q, so that the weighted mean
+    over the batch estimates the same objective. With lesser weights, down to 1 for every pixel, the objective itself
+    turns to the pixels that are drawn more often, which is what most of the published strategies do.
     """
 
     indices: Int64[Tensor, "rays 3"]
@@ -27,6 +28,9 @@ class PixelBatch:
     flat: Int64[Tensor, " rays"]
     """The same pixels as positions in the store."""
     weight: Float[Tensor, " rays"]
+    positions: Float[Tensor, "rays 2"] | None = None
+    """The pixels' centres as (column, row), as a leaf of the graph, for a strategy that wants the loss's gradient by
+    position. The backward pass leaves it in `.grad`."""
 
 
 @dataclass
@@ -55,11 +59,20 @@ class SurfacePixelSampler(PixelSampler, ABC):
     def __init__(self, config: SurfacePixelSamplerConfig, **kwargs) -> None:
         # nerfstudio's constructor writes its keyword arguments into the config, which train and eval samplers share.
         super().__init__(replace(config), **kwargs)
+        self.progress = 0.0
+        for option in fields(config):
+            value = getattr(config, option.name)
+            if option.name.endswith("_share") and not 0.0 <= value <= 1.0:
+                raise InputError(f"The pixel sampler's {option.name} is {value}: give a share from 0 to 1.")
         self._last_images: tuple[dict, PixelStore] | None = None
 
     @abstractmethod
     def propose(self, store: PixelStore, num_rays: int) -> PixelBatch:
         """Pick the pixels of the next step."""
+
+    def set_progress(self, progress: float) -> None:
+        """Hear what share of training is done; every schedule of a strategy follows it."""
+        self.progress = progress
 
     def observe(self, batch: PixelBatch, error_per_ray: Float[Tensor, " rays"]) -> None:
         """Hear the error of the rays of an earlier proposal. Strategies that do not learn ignore it, as here."""

@@ -1,0 +1,97 @@
+"""Pixels drawn by a map made of each photograph once, before training."""
+
+import os
+from abc import abstractmethod
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64, UInt8
+from numpy import ndarray
+from torch import Tensor
+
+from neus_ns.data.pixel_store import FOREGROUND_LEVEL, PixelStore
+from neus_ns.pixels.pool import Pool, draw_weighted
+from neus_ns.pixels.redistribute import RedistributingSampler
+
+
+@dataclass(frozen=True)
+class ViewPixels:
+    """One photograph for those who make a map of it."""
+
+    photo: UInt8[ndarray, "h w 3"]
+    is_object: Bool[ndarray, "h w"] | None
+    allowed: Bool[ndarray, "h w"]
+    """The pixels of the pool."""
+
+
+def view_pixels(store: PixelStore, view: int, allowed: Bool[Tensor, " pixels"]) -> ViewPixels:
+    """Photograph, mask and pool of one view, on the CPU; `allowed` covers the view alone."""
+    begin, height, width = (int(values[view]) for values in (store.offset, store.height, store.width))
+    run = slice(begin, begin + height * width)
+    foreground = None if store.fg is None else (store.fg[run].cpu() >= FOREGROUND_LEVEL).view(height, width).numpy()
+    photo = store.rgb[run].cpu().view(height, width, 3).numpy()
+    return ViewPixels(photo, foreground, allowed.view(height, width).numpy())
+
+
+def normalised(importance: Float[ndarray, " n"], even_share: float) -> Float[ndarray, " n"]:
+    """A share drawn evenly and the rest by importance, as a ratio with the mean 1; all 1 where nothing is important."""
+    total = float(importance.sum(dtype=np.float64))
+    if total <= 0.0:
+        return np.ones_like(importance)
+    return (even_share + (1.0 - even_share) * importance * (importance.size / total)).astype(np.float32)
+
+
+class PixelMapSampler(RedistributingSampler):
+    """Every photograph is drawn as often as evenly; its pixels in proportion to a map.
+
+    A photograph whose map is zero everywhere (nothing to find in it) is drawn from evenly.
+    """
+
+    @abstractmethod
+    def importance(self, view: ViewPixels) -> Float[ndarray, "h w"]:
+        """How much each pixel counts, in any unit, not negative."""
+
+    @property
+    def even_share(self) -> float:
+        """Share of the rays that ignore the map."""
+        return 0.0
+
+    def prepare(self, pool: Pool) -> None:
+        ratios = pixel_ratios(pool, self.importance, self.even_share)
+        self.cumulated = ratios.double().cumsum(0)
+
+    def draw(self, pool: Pool, num: int) -> Int64[Tensor, " num"]:
+        return pool.flat(draw_weighted(self.cumulated, num))
+
+    def ratio(self, pool: Pool, flat: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
+        numbers = pool.numbers(flat)[0]
+        before = torch.where(numbers > 0, self.cumulated.index_select(0, (numbers - 1).clamp_min(0)), 0.0)
+        return ((self.cumulated.index_select(0, numbers) - before) * (pool.size / self.cumulated[-1])).float()
+
+
+def pixel_ratios(
+    pool: Pool, importance: Callable[[ViewPixels], Float[ndarray, "_h _w"]], even_share: float
+) -> Float[Tensor, " pool"]:
+    """The ratios of all pixels of the pool, several photographs at a time; each photograph's have the mean 1."""
+    store, bounds = pool.store, pool.view_bounds().tolist()
+    ratios = torch.empty(pool.size)
+
+    def fill(view: int) -> None:
+        begin, end = bounds[view], bounds[view + 1]
+        if begin == end:
+            return
+        first, count = int(store.offset[view]), int(store.height[view] * store.width[view])
+        allowed = torch.ones(count, dtype=torch.bool)
+        if store.candidates is not None:
+            allowed = torch.zeros(count, dtype=torch.bool)
+            allowed[store.candidates[begin:end].cpu().long() - first] = True
+        pixels = view_pixels(store, view, allowed)
+        ratios[begin:end] = torch.from_numpy(normalised(importance(pixels)[pixels.allowed], even_share))
+
+    # Threads are enough: the filters run outside the interpreter's lock.
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as threads:
+        list(threads.map(fill, range(pool.num_views)))
+    return ratios.to(store.device)

@@ -1,0 +1,123 @@
+"""What strategies share that draw some pixels of the object's surroundings more often than others."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from neus_ns.data.pixel_store import PixelStore
+from neus_ns.errors import InputError
+from neus_ns.pixels.base import PixelBatch, SurfacePixelSampler, SurfacePixelSamplerConfig
+from neus_ns.pixels.pool import Pool
+
+
+@dataclass
+class RedistributingConfig(SurfacePixelSamplerConfig):
+    """Options of every such strategy."""
+
+    outside_share: float = 0.05
+    """Share of rays drawn evenly from whole photographs, as `uniform` does; unused without masks."""
+    correction: float = 0.0
+    """Weigh pixels by (how much more often they are drawn than evenly) to this negative power; 1 is unbiased."""
+
+
+class RedistributingSampler(SurfacePixelSampler):
+    """Draws from (1 - s) r(x) [x near a mask] / #near + s / #all, where only the ratio r is the strategy's own.
+
+    The base distribution is the same with r = 1, and r has the mean 1 over the pixels near the masks. What a strategy
+    learns is kept in `memory`, by name; what can be derived from photographs and memory is made by `prepare`.
+    """
+
+    config: RedistributingConfig
+    memory_names: tuple[str, ...] = ()
+
+    def __init__(self, config: RedistributingConfig, **kwargs) -> None:
+        super().__init__(config, **kwargs)
+        self.memory: dict[str, Tensor] = {}
+        self._pool: Pool | None = None
+
+    @abstractmethod
+    def prepare(self, pool: Pool) -> None:
+        """Make what drawing needs; fill `memory` if it is empty, take it up if it is not."""
+
+    @abstractmethod
+    def draw(self, pool: Pool, num: int) -> Int64[Tensor, " num"]:
+        """Pixels of the pool by the strategy's own distribution, as positions in the store."""
+
+    @abstractmethod
+    def ratio(self, pool: Pool, flat: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """How many times more often than evenly `draw` draws these pixels; of any meaning in the pool only."""
+
+    @property
+    def correction_now(self) -> float:
+        """The power of the correction at this time of training."""
+        return self.config.correction
+
+    def propose(self, store: PixelStore, num_rays: int) -> PixelBatch:
+        pool = self.pool_of(store)
+        self.keep_up()
+        outside = 0
+        if store.fg is not None:
+            # Rounded up or down at random, so that the share is right on average.
+            outside = int(self.config.outside_share * num_rays + float(torch.rand(())))
+        flat = torch.cat((self.draw(pool, num_rays - outside), store.draw_anywhere(outside)))
+        return PixelBatch(store.locate(flat), flat, self._weight(pool, flat))
+
+    def keep_up(self) -> None:
+        """Do what the schedule asks for at this time of training; called before each proposal."""
+        return
+
+    def pool_of(self, store: PixelStore) -> Pool:
+        """The pool of the photographs; prepared anew when they or the memory are others than before."""
+        if self._pool is None or self._pool.store is not store:
+            if self._pool is not None:
+                # Other photographs: what was learnt does not hold for them.
+                self.memory = {}
+            self._pool = Pool(store)
+            self.memory = {name: value.to(store.device) for name, value in self.memory.items()}
+            self.prepare(self._pool)
+        return self._pool
+
+    @property
+    def pool_of_last_proposal(self) -> Pool:
+        """For hearing errors: they are of pixels that were proposed."""
+        if self._pool is None:
+            raise RuntimeError("Errors were reported before any pixels were proposed.")
+        return self._pool
+
+    def _weight(self, pool: Pool, flat: Int64[Tensor, " rays"]) -> Float[Tensor, " rays"]:
+        power = self.correction_now
+        if power == 0.0:
+            return torch.ones(flat.shape[0], device=flat.device)
+        store = pool.store
+        share = 0.0 if store.fg is None else self.config.outside_share
+        lit = store.num_pixels if store.lit is None else store.lit.shape[0]
+        inside = (1.0 - share) * pool.numbers(flat)[1]
+        anywhere = share * pool.size / lit
+        drawn = inside * self.ratio(pool, flat).clamp_min(1e-12) + anywhere
+        return ((inside + anywhere) / drawn) ** power
+
+    def require_memory(self, name: str, size: int) -> Tensor:
+        """A part of the memory that has to have this many entries."""
+        value = self.memory[name]
+        if value.shape[0] != size:
+            raise InputError(
+                f"The checkpoint's pixel sampler remembers {value.shape[0]} entries of {name}, but these photographs "
+                f"need {size}; resume with the photographs, masks and sampler options that the run was started with."
+            )
+        return value
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {name: value.clone() for name, value in self.memory.items()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        if state and set(state) != set(self.memory_names):
+            raise InputError(
+                f"The checkpoint holds the memory of another pixel sampler ({', '.join(sorted(state))}); "
+                "resume with the sampler that the run was started with."
+            )
+        self.memory = {name: value.clone() for name, value in state.items()}
+        # The next proposal derives everything from the new memory.
+        self._pool = None

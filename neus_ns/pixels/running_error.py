@@ -1,0 +1,91 @@
+"""A strategy's memory of how wrong each pixel was when a ray last went through it."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from neus_ns.errors import InputError
+from neus_ns.pixels.base import PixelBatch
+from neus_ns.pixels.pool import Pool, draw_weighted
+from neus_ns.pixels.redistribute import RedistributingConfig, RedistributingSampler
+
+_UNSEEN = -1.0
+
+
+@dataclass
+class RunningErrorConfig(RedistributingConfig):
+    """Options of strategies with an error for every pixel."""
+
+    uniform_share: float = 0.1
+    """Share of rays drawn evenly, so that an error that has grown is noticed."""
+    memory_rate: float = 0.5
+    """Weight of a new error beside the remembered one; 1 keeps only the last."""
+
+
+class RunningErrorSampler(RedistributingSampler):
+    """Draws by the remembered errors as they were when the map was last redrawn; unseen pixels count as the mean."""
+
+    config: RunningErrorConfig
+    memory_names = ("error", "drawn_by", "redraw_at", "redraw_interval")
+    first_interval: float
+    """Share of training until the map is redrawn for the first time."""
+    interval_growth: float
+    """By how much each interval between redrawings is longer than the one before."""
+
+    def __init__(self, config: RunningErrorConfig, **kwargs) -> None:
+        super().__init__(config, **kwargs)
+        if not 0.0 < config.memory_rate <= 1.0:
+            raise InputError(
+                f"The pixel sampler's memory_rate is {config.memory_rate}: give a number above 0, up to 1."
+            )
+
+    def prepare(self, pool: Pool) -> None:
+        if not self.memory:
+            unseen = torch.full((pool.size,), _UNSEEN, device=pool.store.device)
+            self.memory = {"error": unseen, "drawn_by": torch.ones_like(unseen)}
+            self.memory |= {"redraw_at": _clock(self.first_interval), "redraw_interval": _clock(self.first_interval)}
+        for name in ("error", "drawn_by"):
+            self.require_memory(name, pool.size)
+        for name in ("redraw_at", "redraw_interval"):
+            # Asked for every step: numbers of the clock stay where asking costs nothing.
+            self.memory[name] = self.memory[name].cpu()
+        self.cumulated = self.memory["drawn_by"].double().cumsum(0)
+
+    def observe(self, batch: PixelBatch, error_per_ray: Float[Tensor, " rays"]) -> None:
+        number, inside = self.pool_of_last_proposal.numbers(batch.flat)
+        known = inside & torch.isfinite(error_per_ray)
+        number, error = number[known], error_per_ray[known].float()
+        before = self.memory["error"].index_select(0, number)
+        rate = torch.where(before < 0, 1.0, self.config.memory_rate)
+        # A pixel that was drawn twice keeps one of its two errors.
+        self.memory["error"].index_copy_(0, number, before.clamp_min(0) * (1 - rate) + rate * error.clamp_min(0))
+
+    def keep_up(self) -> None:
+        if self.progress >= float(self.memory["redraw_at"]):
+            self.redraw()
+            interval = self.memory["redraw_interval"] * self.interval_growth
+            self.memory |= {"redraw_interval": interval, "redraw_at": self.progress + interval}
+
+    def redraw(self) -> None:
+        """Draw by the errors remembered now."""
+        error = self.memory["error"]
+        seen = error >= 0
+        mean = torch.where(seen, error, 0.0).sum(dtype=torch.float64) / seen.sum().clamp_min(1)
+        # The small number draws evenly where no error is left at all.
+        map_ = torch.where(seen, error, mean.float()) + 1e-12
+        even = self.config.uniform_share
+        self.memory["drawn_by"] = even + (1 - even) * map_ / map_.mean(dtype=torch.float64).float()
+        self.cumulated = self.memory["drawn_by"].double().cumsum(0)
+
+    def draw(self, pool: Pool, num: int) -> Int64[Tensor, " num"]:
+        return pool.flat(draw_weighted(self.cumulated, num))
+
+    def ratio(self, pool: Pool, flat: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
+        drawn_by = self.memory["drawn_by"].index_select(0, pool.numbers(flat)[0])
+        return (drawn_by * (pool.size / self.cumulated[-1])).float()
+
+
+def _clock(share: float) -> Float[Tensor, "1"]:
+    return torch.tensor([share], dtype=torch.float64)
