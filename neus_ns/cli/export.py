@@ -61,7 +61,7 @@ def load_surface(config_path: Path) -> SurfaceSource:
     from nerfstudio.utils.eval_utils import eval_setup
 
     # In "inference" mode no photographs are read: cameras and masks are all that the export looks at.
-    config, pipeline, _, _ = eval_setup(config_path, test_mode="inference", update_config_callback=_require_checkpoint)
+    config, pipeline, _, _ = eval_setup(config_path, test_mode="inference", update_config_callback=require_checkpoint)
     surface_source = getattr(pipeline, "surface_source", None)
     if surface_source is None:
         raise InputError(
@@ -71,7 +71,7 @@ def load_surface(config_path: Path) -> SurfaceSource:
     return surface_source()
 
 
-def _require_checkpoint(config: "TrainerConfig") -> "TrainerConfig":
+def require_checkpoint(config: "TrainerConfig") -> "TrainerConfig":
     """Pass the config on if it has a checkpoint to load."""
     folder = config.get_checkpoint_dir()
     if not any(folder.glob("step-*.ckpt")):

@@ -1,10 +1,4 @@
-"""Small rigid motions as six numbers: a rotation vector (axis times angle) and a translation, x -> R x + t.
-
-Where a motion has to be learned, it is applied about the origin of the frame that it is written in. The callers write
-it in the unit frame, whose origin is the scene: then each of the six numbers moves the surface, which lies at most one
-unit away, about as far as the others do, and they hardly compensate one another. About the camera instead, a turn and
-a sideways step would shift the picture alike, by the same amount per 1 / distance.
-"""
+"""Small rigid motions as six numbers: a rotation vector (axis times angle) and a translation, x -> R x + t."""
 
 import torch
 from jaxtyping import Float

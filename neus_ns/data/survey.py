@@ -7,6 +7,7 @@ from torch import Tensor
 
 from neus_ns.data.datamanager import SurfaceDataManager
 from neus_ns.data.frame import SceneFrame
+from neus_ns.data.mask_margin import with_wider_masks
 from neus_ns.data.region import Region, find_region, make_scene_frame
 from neus_ns.data.region_choice import chosen_region, require_in_sight
 from neus_ns.data.region_options import RegionOptions, SceneType
@@ -27,9 +28,14 @@ class Survey:
     tracks: SfmTracks | None
 
 
-def survey(manager: SurfaceDataManager, scene_type: SceneType, options: RegionOptions) -> Survey:
-    """Look over the training photographs; raises InputError where no region of interest comes of them."""
-    views = manager.views_parser(masks=manager.has_masks)
+def survey(
+    manager: SurfaceDataManager, scene_type: SceneType, options: RegionOptions, pose_error_degrees: float = 0.0
+) -> Survey:
+    """Look over the training photographs; raises InputError where no region of interest comes of them.
+
+    Where poses may be off by an angle, masks are widened by it, so that none of them cuts away what others show.
+    """
+    views = with_wider_masks(manager.views_parser(masks=manager.has_masks), pose_error_degrees)
     points = manager.points_parser()
     outputs, data = manager.train_dataparser_outputs, manager.nerfstudio_capture
 

@@ -189,7 +189,7 @@ class NeusHashModel(Model):
         """Take in the scene frame, which cells the masks allow at all, and who sees which points of the surface."""
         self.field.set_frame(frame)
         if self.camera_poses is not None:
-            self.camera_poses.centres.copy_(views_parser.moved(frame.unit_from_parser).world_from_camera[:, :, 3])
+            self.camera_poses.set_cameras(views_parser.moved(frame.unit_from_parser).world_from_camera)
         if allowed is not None:
             self.grid.restrict(allowed)
             self.known_space.learn_hull(self.grid.allowed)
@@ -204,6 +204,8 @@ class NeusHashModel(Model):
         self.slope_sharpness = schedule.slope_sharpness(progress)
         self.field.colour_network.view_strength = schedule.view_strength(progress)
         self.points_strength = schedule.points_strength(progress)
+        if self.camera_poses is not None:
+            self.camera_poses.shifts_too = progress >= self.config.cameras.turn_only_until
         self.field.sharpness.ceiling = schedule.sharpness_ceiling(progress, self.config.sdf_field.initial_inv_s)
         grid = self.field.sdf_network.grid
         grid.set_active_levels(schedule.active_levels(progress, grid.layout.levels))
@@ -276,7 +278,9 @@ class NeusHashModel(Model):
         weights, _ = weights_from_alpha(alpha, index, count, self.backends.kernels)
         colour = self.field.colour_network(points, directions, sample.gradient, sample.feature, appearance[index])
         surface = composite(weights, colour, sections.t_middle, sample.gradient, index, count, self.backends.kernels)
-        return surface, SurfaceSamples(points.detach(), sample.gradient, weights.detach(), sample.laplacian)
+        # What a surface must be like says nothing of poses: cameras would move to where its gradient is of unit length.
+        gradient = sample.gradient if self.camera_poses is None else sample.gradient.detach()
+        return surface, SurfaceSamples(points.detach(), gradient, weights.detach(), sample.laplacian)
 
     @torch.no_grad()
     def _sdf_only(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
@@ -352,7 +356,8 @@ class NeusHashModel(Model):
         weights = self.config.weights
         off_rays: OffRays = outputs["off_rays"]
         sample, known, on_rays = off_rays.sample, off_rays.known, off_rays.gradient_on_rays
-        gradient = torch.cat([outputs["gradient"], sample.gradient])
+        apart = self.camera_poses is not None
+        gradient = sample.gradient if apart else torch.cat([outputs["gradient"], sample.gradient])
         losses = {"eikonal": weights.eikonal * eikonal(gradient)}
         free, surface, _ = sample.sdf.split([len(known.free), len(known.surface), len(on_rays)])
         if len(on_rays):

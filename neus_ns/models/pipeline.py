@@ -5,7 +5,7 @@ level, and hands the trained surface to the exporters.
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from neus_ns.data.region_options import RegionOptions
 from neus_ns.data.report.facts import frame_facts
 from neus_ns.data.report.write import SceneReport, scene_report
 from neus_ns.data.survey import survey
+from neus_ns.data.views import Views
 from neus_ns.models.neus_hash import NeusHashModel, NeusHashModelConfig
 from neus_ns.surface.source import SurfaceSource
 
@@ -60,7 +61,9 @@ class SurfacePipeline(VanillaPipeline):
     datamanager: SurfaceDataManager
     _report: SceneReport
 
-    def __init__(self, config: SurfacePipelineConfig, device: str, test_mode: Any = "val", **kwargs: Any) -> None:
+    def __init__(
+        self, config: SurfacePipelineConfig, device: torch.device | str, test_mode: Any = "val", **kwargs: Any
+    ) -> None:
         super().__init__(config, device, test_mode=test_mode, **kwargs)
         self._samples_per_ray = 0.0
         if test_mode == "val":
@@ -79,7 +82,9 @@ class SurfacePipeline(VanillaPipeline):
     def _enter_scene(self) -> None:
         """Find the region of interest and what the masks allow; loading a checkpoint later overrides both."""
         manager, model = self.datamanager, self.surface_model
-        scene = survey(manager, model.config.scene_type, self.config.region)
+        cameras = model.config.cameras
+        pose_error = cameras.largest_error if cameras.optimise else 0.0
+        scene = survey(manager, model.config.scene_type, self.config.region, pose_error)
         self._report = scene_report(manager, scene)
         allowed = None
         if scene.views.masks is not None and model.config.scene_type != "indoor":
@@ -167,9 +172,16 @@ class SurfacePipeline(VanillaPipeline):
 
     # Export.
 
+    def views_world(self, masks: bool) -> Views:
+        """The training views in the user's world, where training has moved them to; with masks if there are any."""
+        views = self.datamanager.views_parser(masks=masks)
+        # In float64, since the world's origin may be far from the scene.
+        views = replace(views, world_from_camera=views.world_from_camera.double())
+        return self.surface_model.refined_views(views).moved(self.surface_model.field.frame.world_from_parser)
+
     def surface_source(self) -> SurfaceSource:
         """The trained surface, for the exporters."""
-        model, manager = self.surface_model, self.datamanager
+        model = self.surface_model
         model.eval()
 
         def colour(points: Float[Tensor, "points 3"], normals: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
@@ -181,5 +193,5 @@ class SurfacePipeline(VanillaPipeline):
             colour_fn=colour,
             may_hold_surface=model.grid.occupied,
             frame=model.field.frame,
-            views=manager.views_parser(masks=manager.has_masks).moved(model.field.world_from_parser),
+            views=self.views_world(masks=True),
         )
