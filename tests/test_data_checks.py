@@ -209,6 +209,46 @@ MALFORMED: dict[str, tuple[Callable[[Capture], object], str, str]] = {
     "sheared pose": (lambda c: scale_axis(c, 1, 1.2), "transforms.json", "images/2.png is not rigid"),
     "mirrored pose": (lambda c: scale_axis(c, 0, -1.0), "transforms.json", "images/2.png mirrors"),
     "cameras in one spot": (lambda c: move_cameras(c, 0.0, 1.0), "transforms.json", "in one spot"),
+    "one camera far off": (lambda c: set_pose(c, 0, 3, 1e9), "transforms.json", "units away from the others"),
+    "a camera beyond single precision": (lambda c: set_pose(c, 0, 3, 1e30), "transforms.json", "a camera lies 1e+30"),
+    "a pose with a number of 400 digits": (
+        lambda c: set_pose(c, 0, 3, 10**400),
+        "transforms.json",
+        "images/1.png is not a 4x4",
+    ),
+    "distortion that is null": (lambda c: c.meta.update(k1=None), "transforms.json", "`k1` is not a finite number"),
+    "distortion of a frame that is a word": (
+        lambda c: c.frames[1].update(p2="wide"),
+        "transforms.json",
+        "`p2` of frame images/1.png",
+    ),
+    "too few distortion parameters": (
+        lambda c: c.frames[1].update(distortion_params=[0.1, 0.2]),
+        "transforms.json",
+        "`distortion_params` of frame images/1.png",
+    ),
+    "crop radius below zero": (
+        lambda c: c.meta.update(fisheye_crop_radius=-3),
+        "transforms.json",
+        "`fisheye_crop_radius`",
+    ),
+    "unknown orientation": (
+        lambda c: c.meta.update(orientation_override="left"),
+        "transforms.json",
+        "`orientation_override` is none of",
+    ),
+    "camera model that is a list": (lambda c: c.meta.update(camera_model=[]), "transforms.json", "`camera_model`"),
+    "file name too long": (lambda c: c.frames[1].update(file_path="a" * 300), "transforms.json", "not a file name"),
+    "points in an impossible file": (
+        lambda c: c.meta.update(ply_file_path="a\0b"),
+        "transforms.json",
+        "`ply_file_path` is not a file name",
+    ),
+    "split list that is a number": (
+        lambda c: c.meta.update(ALL_SPLITS, train_filenames=3),
+        "transforms.json",
+        "`train_filenames` is not a list",
+    ),
     "geographic poses": (lambda c: move_cameras(c, 1.0, 4e6), "transforms.json", "single precision"),
     "a file twice": (lambda c: c.frames[2].update(file_path="images/./0.png"), "images/0.png", "2 times"),
     "unknown training image": (

@@ -3,6 +3,7 @@
 import json
 import math
 import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,6 +127,12 @@ def drop_views(folder: Path) -> None:
     npz(lambda m: [m.pop(f"{kind}_mat_{view}") for kind in ("world", "scale") for view in range(1, 9)])(folder)
 
 
+def spoil_member(folder: Path) -> None:
+    """A whole archive, one of whose members is text."""
+    with zipfile.ZipFile(folder / "cameras_sphere.npz", "a") as archive:
+        archive.writestr("notes.npy", b"nothing")
+
+
 def all_masks(level: int, folder: str, count: int = 9) -> Change:
     def apply(capture: Path) -> None:
         for path in list((capture / folder).iterdir())[:count]:
@@ -147,6 +154,19 @@ MALFORMED: dict[str, tuple[str, Change, str, str]] = {
         lambda f: np.save((f / "cameras_sphere.npz").open("wb"), np.eye(4)),
         "cameras_sphere.npz",
         "single array",
+    ),
+    "DTU: npz with a member that is no array": ("DTU", spoil_member, "cameras_sphere.npz", "npz archive"),
+    "DTU: the object's ball is in other units": (
+        "DTU",
+        npz(lambda m: m["scale_mat_0"][:3].__imul__(1e7)),
+        "cameras_sphere.npz",
+        "cameras' middle",
+    ),
+    "DTU: the object's ball overflows": (
+        "DTU",
+        npz(lambda m: m["scale_mat_0"][:3].__imul__(1e150)),
+        "cameras_sphere.npz",
+        ".",
     ),
     "DTU: npz holds objects": (
         "DTU",

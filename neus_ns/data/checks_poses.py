@@ -42,7 +42,7 @@ def check_pose_matrices(poses: Float[ndarray, "frames 4 4"], names: list[str], p
     cure = "write a rotation there, camera to world"
     _reject(np.abs(gram - np.eye(3)).max((1, 2)) > _RIGID_TOLERANCE, names, path, what, cure)
     if len(poses) > 1:
-        _check_spread(poses[:, :3, 3], path)
+        _check_spread(poses[:, :3, 3], names, path)
 
 
 def _matrix(frame: dict[str, Any], json_path: Path) -> Float[ndarray, "4 4"]:
@@ -74,7 +74,7 @@ def _reject(wrong: Bool[ndarray, " frames"], names: list[str], path: Path, what:
     raise InputError(f"{path}: {names[int(wrong.argmax())]}{count} {what}; {cure}.")
 
 
-def _check_spread(centres: Float[ndarray, "frames 3"], path: Path) -> None:
+def _check_spread(centres: Float[ndarray, "frames 3"], names: list[str], path: Path) -> None:
     spread = float(np.linalg.norm(centres - centres.mean(0), axis=-1).max())
     distance = float(np.linalg.norm(centres, axis=-1).max())
     if not distance < _FARTHEST:
@@ -88,4 +88,11 @@ def _check_spread(centres: Float[ndarray, "frames 3"], path: Path) -> None:
         raise InputError(
             f"{path}: the cameras lie {distance:.3g} units away from the origin but only {spread:.3g} apart, too "
             "far for single precision; subtract a common offset from all translations (geographic coordinates?)."
+        )
+    away = np.linalg.norm(centres - np.median(centres, axis=0), axis=-1)
+    typical = float(np.median(away))
+    if 0 < typical < _LEAST_SPREAD_SHARE * away.max():
+        raise InputError(
+            f"{path}: {names[int(away.argmax())]} puts its camera {away.max():.3g} units away from the others, most of "
+            f"which lie within {typical:.3g} of their middle; correct or remove it."
         )

@@ -24,6 +24,9 @@ def read_matrices(path: Path) -> dict[str, Float[ndarray, "_rows _columns"]]:
             if not isinstance(content, NpzFile):
                 raise InputError(f"{path} holds a single array, not named matrices; export the cameras again.")
             arrays = {name: content[name] for name in content.files}
+            if not all(isinstance(array, ndarray) for array in arrays.values()):
+                # numpy hands out a member that does not begin as an array should as bare bytes.
+                raise ValueError("a member is no array")
     except InputError:
         raise
     except _ERRORS as error:
