@@ -88,7 +88,7 @@ class LossWeights:
     """Shortfall of the distance below its bound where space is free: outside the masks' visual hull, on sightlines."""
     points: float = 3.0
     """Distance at the structure-from-motion points, where there are any; fades out, see the schedule."""
-    smooth: float = 0.04
+    smooth: float = 0.02
     """Change of the surface's normal from one point to another beside it: decides where photographs do not."""
     smooth_reach: float = 0.05
     """How far apart such points typically are, in radii of the region of interest."""
