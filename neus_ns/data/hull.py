@@ -6,6 +6,7 @@ for without ever losing a thin part. A view says nothing about what lies outside
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -21,7 +22,8 @@ from neus_ns.errors import InputError
 
 # From the projection to its pixel's centre and from an outline to the next object pixel's centre: half a diagonal each.
 PIXEL_SLACK = math.sqrt(2.0)
-_CELLS_AT_ONCE = 1 << 20
+# A cube of 128 cells a side at once: each silhouette is then made only once.
+_CELLS_AT_ONCE = 1 << 21
 # A point seen by one view only cannot be placed in depth.
 LEAST_WITNESSES = 2
 # The count of witnesses of a cell that some view saw as background.
@@ -40,25 +42,38 @@ class Silhouette:
     distance_px: Float[Tensor, "h w"]
 
 
-def silhouettes(views: Views, beyond_frame_is_object: bool) -> list[Silhouette]:
-    """Prepare the views for carving.
+class Silhouettes(Sequence[Silhouette]):
+    """The silhouettes of some views, each made anew when it is asked for: of many large masks, the distances of all
+    would take more memory than the photographs.
 
     What lies beyond the frame may be object; if it is counted as such, a cell whose ball reaches out there is spared.
     """
-    if views.masks is None:
-        raise ValueError("Carving needs masks.")
-    camera_from_world = _invert(views.world_from_camera)
-    prepared = []
-    for index, mask in enumerate(views.masks):
-        if mask.shape != (int(views.height[index]), int(views.width[index])):
-            raise ValueError(f"Mask {index} has another size than its view.")
+
+    def __init__(self, views: Views, beyond_frame_is_object: bool) -> None:
+        if views.masks is None:
+            raise ValueError("Carving needs masks.")
+        for index, mask in enumerate(views.masks):
+            if mask.shape != (int(views.height[index]), int(views.width[index])):
+                raise ValueError(f"Mask {index} has another size than its view.")
+        self._views, self._masks, self._beyond = views, views.masks, beyond_frame_is_object
+        self._camera_from_world = _invert(views.world_from_camera)
+
+    def __len__(self) -> int:
+        return len(self._masks)
+
+    def __getitem__(self, index: int) -> Silhouette:  # type: ignore[override]
+        views, camera_from_world = self._views, self._camera_from_world[index]
         # The distance transform measures to the next zero.
-        outside = np.pad(~mask.cpu().numpy(), 1, constant_values=not beyond_frame_is_object).astype(np.uint8)
+        outside = np.pad(~self._masks[index].cpu().numpy(), 1, constant_values=not self._beyond).astype(np.uint8)
         distance = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
         distance_px = torch.from_numpy(np.ascontiguousarray(distance)).to(camera_from_world.device)
         fx, fy, cx, cy = (float(value[index]) for value in (views.fx, views.fy, views.cx, views.cy))
-        prepared.append(Silhouette(camera_from_world[index], fx, fy, cx, cy, distance_px))
-    return prepared
+        return Silhouette(camera_from_world, fx, fy, cx, cy, distance_px)
+
+
+def silhouettes(views: Views, beyond_frame_is_object: bool) -> list[Silhouette]:
+    """All silhouettes of the views, kept, for whoever asks for them again and again."""
+    return [*Silhouettes(views, beyond_frame_is_object)]
 
 
 def _invert(world_from_camera: Float[Tensor, "views 3 4"]) -> Float[Tensor, "views 3 4"]:
@@ -102,7 +117,7 @@ def sight(silhouette: Silhouette, points: Float[Tensor, "cells 3"], cell_radius:
 
 
 def count_witnesses(
-    prepared: list[Silhouette], points: Float[Tensor, "cells 3"], cell_radius: float, margin_px: float
+    prepared: Sequence[Silhouette], points: Float[Tensor, "cells 3"], cell_radius: float, margin_px: float
 ) -> Int64[Tensor, " cells"]:
     """In how many views' frames a cell's centre lies; -1 for cells that any view cuts away."""
     alive: Int64[Tensor, " alive"] = torch.arange(points.shape[0], device=points.device)
@@ -145,20 +160,20 @@ def carve(
 
     `unseen` decides about cells whose centre is in frame of fewer than two views and that none of these cuts away.
     """
-    prepared = silhouettes(views, beyond_frame_is_object=True)
+    prepared = Silhouettes(views, beyond_frame_is_object=True)
     witnesses = witness_grid(prepared, centre, half_side, resolution, margin_px + PIXEL_SLACK)
     return witnesses > CUT_AWAY if unseen else witnesses >= LEAST_WITNESSES
 
 
 def witness_grid(
-    prepared: list[Silhouette], centre: Float[Tensor, "3"], half_side: float, resolution: int, margin_px: float
+    prepared: Sequence[Silhouette], centre: Float[Tensor, "3"], half_side: float, resolution: int, margin_px: float
 ) -> Int64[Tensor, "res res res"]:
     """`count_witnesses` for the cells of a cube, each as large as its ball around the corners."""
     return _count_in_cube(prepared, centre, half_side, resolution, math.sqrt(3.0) * half_side / resolution, margin_px)
 
 
 def _count_in_cube(
-    prepared: list[Silhouette],
+    prepared: Sequence[Silhouette],
     centre: Float[Tensor, "3"],
     half_side: float,
     resolution: int,
