@@ -40,7 +40,7 @@ def neus_hash_config() -> SurfaceTrainerConfig:
             # Used with --pipeline.model.cameras.optimise only. A shape must have begun before poses can be told wrong.
             "cameras": {
                 "optimizer": FusedAdamConfig(lr=1e-3),
-                "scheduler": ProgressSchedulerConfig(delay=0.05, final_ratio=0.01, shape="exponential"),
+                "scheduler": ProgressSchedulerConfig(delay=0.1, final_ratio=0.01, shape="exponential"),
             },
         },
     )

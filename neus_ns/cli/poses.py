@@ -72,8 +72,8 @@ class LocatePhoto:
     """File to write, in the format of transforms.json."""
     initial: str | None = None
     """Name of the training photograph to start from; otherwise all are tried, and the best is taken."""
-    pixels: PixelChoice = "regions"
-    """Which pixels are compared: any, corners, or what surrounds corners."""
+    pixels: PixelChoice = "random"
+    """Which pixels are compared: any, or half of them corners (points) or what surrounds corners (regions)."""
     steps: int = 300
     """Steps of the search."""
     rays: int = 1024

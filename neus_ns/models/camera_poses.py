@@ -83,18 +83,11 @@ class CameraPoses(nn.Module):
     def forward(
         self, origins: Float[Tensor, "rays 3"], directions: Float[Tensor, "rays 3"], view: Int[Tensor, " rays"]
     ) -> tuple[Float[Tensor, "rays 3"], Float[Tensor, "rays 3"]]:
-        """Rays of the unit frame where their photographs' corrections take them.
-
-        A ray that slides along itself sees the same, so no gradient is wanted from that. There is one, because its
-        samples do not slide back: pure noise, and so strong that a camera's distance would wander.
-        """
+        """Rays of the unit frame where their photographs' corrections take them."""
         corrections = self.corrections()
         rotation = rotation_matrix(corrections[:, :3]).flatten(1).index_select(0, view).unflatten(1, (3, 3))
         shift = corrections[:, 3:].index_select(0, view)
-        directions = (rotation @ directions[..., None])[..., 0]
-        fixed = directions.detach()
-        along = (shift * fixed).sum(-1, keepdim=True) * fixed
-        return origins + (shift - along) + along.detach(), directions
+        return origins + shift, (rotation @ directions[..., None])[..., 0]
 
     @torch.no_grad()
     def refined(self, views_unit: Views) -> Views:

@@ -130,7 +130,9 @@ def locate(model: NeusHashModel, photo: Photo, starts_unit: Float[Tensor, "start
             # A blurred surface is seen by rays that miss it by a little, so its outline can pull from further away.
             sharpness.ceiling = exponential(2 * progress, min(_FIRST_INV_S, trained_inv_s), trained_inv_s)
             optimizer.zero_grad()
-            _, loss = compare(moved_poses(start, motion), drawn_points(pool, plan.rays, generator))
+            half = plan.rays // 2
+            points = [drawn_points(pool, plan.rays - half, generator), drawn_points(even, half, generator)]
+            _, loss = compare(moved_poses(start, motion), torch.cat(points))
             loss.backward()
             optimizer.step()
         sharpness.ceiling = ceiling
@@ -145,10 +147,14 @@ def locate(model: NeusHashModel, photo: Photo, starts_unit: Float[Tensor, "start
 
 
 def pixel_pools(photo: Photo, plan: LocatePlan) -> tuple[Int64[Tensor, "chosen 2"], Int64[Tensor, "all 2"]]:
-    """The pixels to learn from by the chosen strategy, and all that could be: those near the mask, if there is one."""
-    allowed = None if photo.mask is None else grown_mask(photo.mask, _MASK_REACH * max(photo.mask.shape))
-    even = interesting_pixels(photo.rgb, allowed, "random")
-    chosen = interesting_pixels(photo.rgb, allowed, plan.pixels)
+    """The pixels of the chosen strategy, and all that could be chosen: those near the mask, if there is one.
+
+    Half of the pixels are drawn from either: corners alone do not see the outline, which pulls from furthest away.
+    """
+    near = None if photo.mask is None else grown_mask(photo.mask, _MASK_REACH * max(photo.mask.shape))
+    even = interesting_pixels(photo.rgb, near, "random")
+    # What is not the object has corners as well, which no model of the object explains.
+    chosen = even if plan.pixels == "random" else interesting_pixels(photo.rgb, photo.mask, plan.pixels)
     return chosen if len(chosen) >= _LEAST_POOL else even, even
 
 

@@ -34,7 +34,7 @@ from neus_ns.models.pictures import image_metrics_and_pictures
 from neus_ns.models.scene_type import PRESETS, BackgroundChoice, background_for
 from neus_ns.models.schedule import SurfaceSchedule
 from neus_ns.rays.beside import along_surface
-from neus_ns.rays.bounds import clip_to_unit_ball
+from neus_ns.rays.bounds import clip_to_unit_ball, without_sliding
 from neus_ns.rays.look import LookPlan, look
 from neus_ns.rays.occupancy import OccupancyGrid
 from neus_ns.rays.refine import RefineBudget
@@ -246,6 +246,8 @@ class NeusHashModel(Model):
         """Rays of the unit frame; gradients reach their origins and directions, and not where they are looked at."""
         near = 0.02 if self.config.scene_type == "indoor" else 0.0
         stretch = clip_to_unit_ball(origins.detach(), directions.detach(), near)
+        if origins.requires_grad:
+            origins = without_sliding(origins, directions)
         return Rays(origins, directions, stretch.t_near, stretch.t_far)
 
     def refined_views(self, views_parser: Views) -> Views:

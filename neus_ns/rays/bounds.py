@@ -19,3 +19,14 @@ def clip_to_unit_ball(origins: Float[Tensor, "rays 3"], directions: Float[Tensor
     t_far = torch.maximum(middle + half, t_near)
     hits = under_root > 0
     return Rays(origins, directions, t_near, torch.where(hits, t_far, t_near))
+
+
+def without_sliding(origins: Float[Tensor, "rays 3"], directions: Float[Tensor, "rays 3"]) -> Float[Tensor, "rays 3"]:
+    """The same origins, but gradients reach them only as far as they move the ray sideways.
+
+    A ray that slides along itself sees the same. There would be a gradient all the same, because its samples do not
+    slide back: nothing but noise, and so strong that a camera whose pose is learned would wander to and fro.
+    """
+    along = directions.detach()
+    slide = (origins * along).sum(-1, keepdim=True) * along
+    return origins - (slide - slide.detach())
