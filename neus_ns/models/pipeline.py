@@ -64,7 +64,7 @@ class SurfacePipeline(VanillaPipeline):
     def __init__(
         self, config: SurfacePipelineConfig, device: torch.device | str, test_mode: Any = "val", **kwargs: Any
     ) -> None:
-        super().__init__(config, device, test_mode=test_mode, **kwargs)
+        super().__init__(config, str(device), test_mode=test_mode, **kwargs)
         self._samples_per_ray = 0.0
         if test_mode == "val":
             self._enter_scene()
