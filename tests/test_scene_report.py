@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
+from rich.console import Console
 
 from neus_ns.cli.data import Check, entrypoint
 from neus_ns.data.datamanager import SurfaceDataManagerConfig
@@ -21,6 +22,7 @@ from neus_ns.data.report.write import scene_report
 from neus_ns.data.survey import Survey, survey
 from tests.scenes import Ball
 from tests.source_samples import SAMPLES, Shots, take_shots, write_nerfstudio
+from tests.test_neus_hash import pipeline_config, pipeline_of, tiny_config, trained
 
 
 @pytest.fixture(scope="module")
@@ -209,8 +211,6 @@ def test_a_box_is_drawn_and_the_table_takes_brackets(capture: Path, shots: Shots
     boxed = scene_report(manager, survey(manager, "object", RegionOptions(box=(*low.tolist(), *high.tolist()))))
     assert abs(boxed.facts.region_radius - plain.facts.region_radius) < 1e-5
     assert (np.asarray(plain.picture) != np.asarray(boxed.picture)).any()
-    from rich.console import Console
-
     boxed.print(Console(width=200))
     printed = capsys.readouterr().out
     assert str(capture) in printed and "`region.box`" in printed
@@ -259,3 +259,31 @@ def test_help_loads_neither_torch_nor_nerfstudio() -> None:
     code = "import sys, neus_ns.cli.data\nassert not {'torch', 'nerfstudio', 'trimesh'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-1000:]
+
+
+def test_a_run_keeps_its_report_and_its_frame_and_another_run_can_take_the_frame_over(
+    capture: Path, shots: Shots, tmp_path: Path
+) -> None:
+    first = tiny_config(capture, tmp_path / "first", 1)
+    pipeline_config(first).region = RegionOptions(centre=shots.ball.centre, radius=0.625)
+    frame = pipeline_of(trained(first)).surface_model.field.frame
+    folder = first.get_base_dir()
+    report = json.loads((folder / "scene_report.json").read_text(encoding="utf-8"))
+    kept = json.loads((folder / "scene_frame.json").read_text(encoding="utf-8"))
+    assert abs(report["region_radius"] - 0.625) < 1e-5 and (folder / "scene_report.png").stat().st_size > 1000
+    np.testing.assert_allclose(kept["world_from_unit"], frame.world_from_unit.numpy(), atol=1e-9)
+    np.testing.assert_allclose(np.array(kept["world_from_unit"])[:3, 3], shots.ball.centre, atol=1e-5)
+
+    second = tiny_config(capture, tmp_path / "second", 1)
+    pipeline_config(second).region = RegionOptions(file=folder / "scene_frame.json")
+    again = pipeline_of(trained(second)).surface_model.field.frame
+    np.testing.assert_allclose(again.world_from_unit.numpy(), frame.world_from_unit.numpy(), atol=1e-5)
+
+    # A resumed run stays where it was, whatever the options say, and its file says so.
+    third = tiny_config(capture, tmp_path / "third", 2)
+    pipeline_config(third).region = RegionOptions(centre=shots.ball.centre, radius=0.9)
+    third.load_dir = first.get_checkpoint_dir()
+    resumed = pipeline_of(trained(third)).surface_model.field.frame
+    np.testing.assert_allclose(resumed.world_from_unit.numpy(), frame.world_from_unit.numpy(), atol=1e-9)
+    kept = json.loads((third.get_base_dir() / "scene_frame.json").read_text(encoding="utf-8"))
+    assert "checkpoint" in kept["how"] and abs(kept["world_units_per_unit"] - 0.625) < 1e-5
