@@ -1,6 +1,7 @@
 """The hash grid's shape: how many levels, how fine each is, and which table row a grid corner lives in.
 
-Every backend but tiny-cuda-nn, whose table is its own, follows this one rule: a checkpoint written by one is read by all.
+Every backend but tiny-cuda-nn, whose table is its own, follows this one rule, so a checkpoint written by one is read by
+all.
 
     position in [0, 1]^3, level l of resolution r_l (cells per axis, r_l + 1 corners per axis)
     cell    = clamp(floor(x * r_l), 0, r_l - 1),  fraction = x * r_l - cell
