@@ -38,7 +38,7 @@ from neus_ns.rays.bounds import clip_to_unit_ball, without_sliding
 from neus_ns.rays.look import LookPlan, look
 from neus_ns.rays.occupancy import OccupancyGrid
 from neus_ns.rays.refine import RefineBudget
-from neus_ns.rays.sections import Rays
+from neus_ns.rays.sections import Rays, SampledRays
 from neus_ns.rendering.composite import RenderedRays, composite
 from neus_ns.rendering.neus import alpha_from_sdf, annealed_slope
 
@@ -102,6 +102,7 @@ class SurfaceSamples:
     gradient: Float[Tensor, "samples 3"]
     weights: Float[Tensor, " samples"]
     laplacian: Float[Tensor, " samples"] | None
+    on_rays: SampledRays
 
 
 @dataclass(frozen=True)
@@ -282,7 +283,8 @@ class NeusHashModel(Model):
         surface = composite(weights, colour, sections.t_middle, sample.gradient, index, count, self.backends.kernels)
         # What a surface must be like says nothing of poses: cameras would move to where its gradient is of unit length.
         gradient = sample.gradient if self.camera_poses is None else sample.gradient.detach()
-        return surface, SurfaceSamples(points.detach(), gradient, weights.detach(), sample.laplacian)
+        on_rays = SampledRays(rays, sections, sample.sdf)
+        return surface, SurfaceSamples(points.detach(), gradient, weights.detach(), sample.laplacian, on_rays)
 
     @torch.no_grad()
     def _sdf_only(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:

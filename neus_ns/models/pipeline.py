@@ -6,6 +6,7 @@ level, and hands the trained surface to the exporters.
 
 import json
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from neus_ns.data.datamanager import SurfaceDataManager, SurfaceDataManagerConfig
+from neus_ns.data.grey_photos import grey_photos
 from neus_ns.data.hull import carve
 from neus_ns.data.region_options import RegionOptions
 from neus_ns.data.report.facts import frame_facts
@@ -24,6 +26,7 @@ from neus_ns.data.report.write import SceneReport, scene_report
 from neus_ns.data.survey import survey
 from neus_ns.data.views import Views
 from neus_ns.models.neus_hash import NeusHashModel, NeusHashModelConfig
+from neus_ns.models.patch_witness import ComparesPhotographs
 from neus_ns.surface.source import SurfaceSource
 
 # Half a pixel of blur, one of calibration error: what a mask's outline may be off by.
@@ -91,6 +94,9 @@ class SurfacePipeline(VanillaPipeline):
             centre, radius = scene.region.centre, scene.region.radius
             allowed = carve(scene.views, centre, radius, model.grid.resolution, _MASK_MARGIN_PX, unseen=False)
         model.enter_scene(scene.frame, allowed, scene.tracks, scene.views)
+        if isinstance(model, ComparesPhotographs):
+            photos = partial(grey_photos, manager.train_store, manager.train_dataset.cameras)
+            model.enter_photographs(photos, scene.views, scene.tracks)
         CONSOLE.log(model.backends.reason)
 
     def write_scene(self, folder: Path) -> None:
