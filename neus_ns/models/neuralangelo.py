@@ -47,7 +47,7 @@ class WitnessWeights(LossWeights):
     """Squared difference of opacity and foreground mask, wherever masks exist."""
     mask_edge: float = 0.3
     """How much a pixel on the outline of its mask counts in both mask losses, next to one away from it."""
-    patches: float = 0.0
+    patches: float = 0.5
     """Disagreement of photographs about patches of the surface (Geo-NeuS); 0 leaves them out."""
 
 

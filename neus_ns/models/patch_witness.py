@@ -37,11 +37,11 @@ SdfFn = Callable[[Float[Tensor, "points 3"]], Float[Tensor, " points"]]
 class PatchConfig:
     """How patches of photographs are compared."""
 
-    side: int = 11
-    """Side of a patch, in pixels."""
-    every: int = 2
-    """Take every so-manyeth pixel of a patch in both directions: neighbours tell little new."""
-    rays: int = 256
+    side: int = 7
+    """Side of a patch, in pixels. Larger ones pull from further away and tell the place less exactly."""
+    every: int = 1
+    """Take every so-manyeth pixel of a patch in both directions."""
+    rays: int = 512
     """Rays of a step whose surface points are looked at; of them only those whose patches can be judged count."""
     sources: int = 8
     """Photographs with which one is compared, chosen once for each by what they see in common."""
@@ -89,7 +89,8 @@ class PatchWitness:
         self.config = config
         self.photos = photos
         poses = views_unit.world_from_camera.to(device, torch.float32)
-        self._views = replace(views_unit, world_from_camera=poses)
+        # Masks are in the grey photographs already.
+        self._views = replace(views_unit, world_from_camera=poses, masks=None)
         self.cameras = pinhole_cameras(self._views)
         self.sources = best_sources(views_unit, tracks_unit, config.sources).to(device)
         self.offsets = patch_offsets(config.side, config.every, device)
