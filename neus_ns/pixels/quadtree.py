@@ -12,6 +12,7 @@ from neus_ns.pixels.cells import Cells, add_errors, cell_of
 from neus_ns.pixels.context_std import context_std
 from neus_ns.pixels.pixel_map import pixel_ratios
 from neus_ns.pixels.pool import Pool, draw_weighted
+from neus_ns.pixels.ranks import summed_over_ranks
 from neus_ns.pixels.redistribute import RedistributingConfig, RedistributingSampler
 
 _DEEPEST = 8
@@ -117,9 +118,11 @@ class QuadtreePixelSampler(RedistributingSampler):
     def subdivide(self) -> None:
         """Split every leaf whose mean error is above the threshold, down to pixels, and settle those whose is not."""
         self.memory["subdivided_at"] = torch.tensor([self.progress], dtype=torch.float64)
-        count, depth = self.memory["error_count"], self.memory["leaf_depth"]
+        # All processes of a distributed training grow the same trees, from all their rays.
+        total, count = (summed_over_ranks(self.memory[name]) for name in ("error_sum", "error_count"))
+        depth = self.memory["leaf_depth"]
         seen = count > 0
-        bad = seen & (self.memory["error_sum"] > self.config.threshold * count)
+        bad = seen & (total > self.config.threshold * count)
         settled = torch.where(seen, ~bad, self.memory["settled"])
         self._split(bad & (depth < _DEEPEST) & (self.run.diff() > 1), settled)
         self._measure()
