@@ -1,6 +1,5 @@
 """`neus-bench`: compare choices by training with each of them; so far the strategies that pick pixels."""
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,8 +174,6 @@ def make_runs(
 
 def entrypoint() -> None:
     """The command `neus-bench`."""
-    # As for neus-demo: must be said before torch is loaded.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     tyro.extras.subcommand_cli_from_dict({"samplers": Samplers}, description=__doc__).main()
 
 
