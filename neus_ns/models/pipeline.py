@@ -23,6 +23,7 @@ from neus_ns.data.report.facts import frame_facts
 from neus_ns.data.report.write import SceneReport, scene_report
 from neus_ns.data.survey import survey
 from neus_ns.data.views import Views
+from neus_ns.kernels.resting import let_waiting_threads_sleep
 from neus_ns.models.drawn_view import ViewerPicture
 from neus_ns.models.neus_hash import NeusHashModel, NeusHashModelConfig
 from neus_ns.pixels.drawn import DrawnPixels
@@ -68,6 +69,7 @@ class SurfacePipeline(VanillaPipeline):
     def __init__(
         self, config: SurfacePipelineConfig, device: torch.device | str, test_mode: Any = "val", **kwargs: Any
     ) -> None:
+        let_waiting_threads_sleep()
         super().__init__(config, str(device), test_mode=test_mode, **kwargs)
         self._samples_per_ray = 0.0
         self.drawn: DrawnPixels | None = None
