@@ -137,7 +137,8 @@ class Watch:
 
     def after_step(self, step: int) -> None:
         """Called after every step."""
-        self._rays += len(self.pipeline.datamanager.last_pixels.flat)
+        pixels = self.pipeline.datamanager.last_pixels
+        self._rays += 0 if pixels is None else len(pixels.flat)
         progress = self.trainer.clock.progress(step + 1)
         self.show(progress)
         moments = self.measuring.moments
