@@ -33,12 +33,12 @@ def everything(store: PixelStore) -> PixelBatch:
 def test_cells_of_every_level_are_runs_of_the_order() -> None:
     store = store_of([(7, 9), (64, 3), (1, 1)])
     cells = Cells(Pool(store), 5)
-    assert torch.equal(cells.flat.long().sort().values, torch.arange(store.num_pixels))
+    assert torch.equal(cells.number.long().sort().values, torch.arange(store.num_pixels))
     for depth in range(6):
         run = cells.runs(cells.level(depth))
         assert len(run) == 3 * 4**depth + 1 and int(run[-1]) == store.num_pixels
         for number, (begin, end) in enumerate(zip(run[:-1].tolist(), run[1:].tolist(), strict=True)):
-            view, row, col = store.locate(cells.flat[begin:end].long()).unbind(-1)
+            view, row, col = store.locate(cells.number[begin:end].long()).unbind(-1)
             row, col = (row << depth) // store.height[view], (col << depth) // store.width[view]
             assert bool(((view << (2 * depth)) + interleaved(row, col, depth) == number).all())
 
@@ -49,7 +49,7 @@ def test_cell_draws_are_even_within_a_cell() -> None:
     cells = Cells(Pool(store), 2)
     run = cells.runs(cells.level(2))
     flat = cells.draw(run, torch.full((20_000,), 6))
-    inside = cells.flat[run[6] : run[7]].long()
+    inside = cells.number[run[6] : run[7]].long()
     counts = torch.bincount(flat, minlength=store.num_pixels)
     assert counts.sum() == counts[inside].sum()
     assert chisquare(counts[inside].numpy()).pvalue > 1e-3

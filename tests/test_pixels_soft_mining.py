@@ -166,10 +166,10 @@ def test_positions_carry_the_gradient_of_rays_and_photographs(tmp_path: Path) ->
     config = SurfaceDataManagerConfig(data=tmp_path, pixel_sampler=SoftMiningPixelSamplerConfig())
     manager = config.setup(device="cpu")
     rays, batch = manager.next_train(0)
-    positions = manager._last_pixels.positions
+    positions = manager.last_pixels.positions
     centres = manager.train_ray_generator(batch["indices"])
     torch.testing.assert_close(rays.directions, centres.directions)
-    torch.testing.assert_close(batch["image"], manager.train_store.gather(manager._last_pixels.flat)[0])
+    torch.testing.assert_close(batch["image"], manager.train_store.gather(manager.last_pixels.flat)[0])
     (by_ray,) = torch.autograd.grad(rays.directions[:, 0].sum(), positions, retain_graph=True)
     beside = manager.train_ray_generator.rays_at(batch["indices"][:, 0], positions.detach() + torch.tensor([0.5, 0.0]))
     before = manager.train_ray_generator.rays_at(batch["indices"][:, 0], positions.detach() - torch.tensor([0.5, 0.0]))

@@ -14,6 +14,7 @@ from neus_ns.data.pixel_store import PixelStore, build_store, store_images
 from neus_ns.errors import InputError
 from neus_ns.pixels.base import PixelBatch, SurfacePixelSampler
 from neus_ns.pixels.choice import SAMPLERS, options_of, sampler_config, sampler_text
+from neus_ns.pixels.pool import Pool
 from neus_ns.pixels.redistribute import RedistributingSampler
 
 SIZES = [(17, 13), (40, 30), (24, 5)]
@@ -103,6 +104,18 @@ def test_draws_follow_the_stated_distribution_and_full_correction_is_unbiased(na
     torch.testing.assert_close((batch.weight * chances[batch.flat]).double(), base[batch.flat], rtol=1e-3, atol=0)
     spread = np.std(means) / np.sqrt(batches)
     assert abs(np.mean(means) - float((field * base).sum())) < 4 * spread + 1e-4
+
+
+@pytest.mark.parametrize("masks", [False, True])
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_proposal_remembers_where_in_the_pool_its_pixels_are(name: str, masks: bool) -> None:
+    if name == "silhouette" and not masks:
+        return
+    store = store_of(masks)
+    batch = trained(name, store, outside_share=0.4).propose(store, 500)
+    found, inside = Pool(store).numbers(batch.flat)
+    assert batch.number is not None and bool(inside.any()) and bool((~inside).any()) == masks
+    assert torch.equal(batch.number, torch.where(inside, found, -1))
 
 
 @pytest.mark.parametrize("name", OTHERS)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 import tyro
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.configs.dataparser_configs import AnnotatedDataParserUnion
@@ -68,7 +68,8 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
     train_pixel_sampler: SurfacePixelSampler | None = None
     eval_pixel_sampler: SurfacePixelSampler | None = None
     train_store: PixelStore
-    _last_pixels: PixelBatch | None = None
+    last_pixels: PixelBatch | None = None
+    """Those of the last next_train."""
 
     def __init__(
         self,
@@ -163,7 +164,7 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
         self.train_count += 1
         assert self.train_pixel_sampler is not None
         pixels = self.train_pixel_sampler.propose(self.train_store, self.train_pixel_sampler.num_rays_per_batch)
-        self._last_pixels = pixels
+        self.last_pixels = pixels
         return self._rays(pixels), self._batch(self.train_store, pixels)
 
     def _rays(self, pixels: PixelBatch) -> RayBundle:
@@ -184,6 +185,12 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
         store = self.eval_store
         assert self.eval_pixel_sampler is not None
         pixels = self.eval_pixel_sampler.propose(store, self.eval_pixel_sampler.num_rays_per_batch)
+        return self.held_out_rays(pixels.flat)
+
+    def held_out_rays(self, flat: Int64[Tensor, " rays"]) -> tuple[RayBundle, dict]:
+        """As next_eval, through these pixels of the evaluation store."""
+        store = self.eval_store
+        pixels = PixelBatch(store.locate(flat), flat, torch.ones(len(flat), device=store.device))
         return self.eval_ray_generator(pixels.indices), self._batch(store, pixels)
 
     def next_eval_image(self, step: int) -> tuple[Cameras, dict]:
@@ -202,9 +209,9 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
 
     def observe(self, errors: Float[Tensor, " rays"]) -> None:
         """Tell the sampler the errors of the rays of the last next_train."""
-        if self.train_pixel_sampler is None or self._last_pixels is None:
+        if self.train_pixel_sampler is None or self.last_pixels is None:
             raise RuntimeError("Errors were reported before any training rays were handed out.")
-        self.train_pixel_sampler.observe(self._last_pixels, errors.to(self._last_pixels.flat.device))
+        self.train_pixel_sampler.observe(self.last_pixels, errors.to(self.last_pixels.flat.device))
 
     @property
     def nerfstudio_capture(self) -> Path | None:

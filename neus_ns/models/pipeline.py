@@ -25,13 +25,18 @@ from neus_ns.data.report.facts import frame_facts
 from neus_ns.data.report.write import SceneReport, scene_report
 from neus_ns.data.survey import survey
 from neus_ns.data.views import Views
+from neus_ns.kernels.resting import let_waiting_threads_sleep
+from neus_ns.models.drawn_view import ViewerPicture
 from neus_ns.models.neus_hash import NeusHashModel, NeusHashModelConfig
 from neus_ns.models.patch_witness import ComparesPhotographs
+from neus_ns.pixels.drawn import DrawnPixels
 from neus_ns.surface.source import SurfaceSource
 
 # Half a pixel of blur, one of calibration error: what a mask's outline may be off by.
 _MASK_MARGIN_PX = 2.0
 _FRAME_NAME = "scene_frame.json"
+# How often the viewer gets a new picture of where rays fall: every few seconds, and no share of the time to speak of.
+_STEPS_PER_PICTURE = 200
 
 
 def surface_pipeline(pipeline: object) -> "SurfacePipeline":
@@ -67,9 +72,13 @@ class SurfacePipeline(VanillaPipeline):
     def __init__(
         self, config: SurfacePipelineConfig, device: torch.device | str, test_mode: Any = "val", **kwargs: Any
     ) -> None:
+        let_waiting_threads_sleep()
         super().__init__(config, str(device), test_mode=test_mode, **kwargs)
         self._samples_per_ray = 0.0
+        self.drawn: DrawnPixels | None = None
+        self.drawn_view = ViewerPicture("Where rays fell lately: white 16 times the mean, black a 16th or less")
         if test_mode == "val":
+            self.drawn = DrawnPixels(self.datamanager.train_store)
             self._enter_scene()
             if self.world_size == 1:
                 # Under DDP its hooks must see the gradients, so there they take the ordinary way.
@@ -119,6 +128,8 @@ class SurfacePipeline(VanillaPipeline):
             sum(losses.values(), torch.zeros((), device=self.device)).backward()
         self.zero_grad(set_to_none=True)
         self._samples_per_ray = 0.0
+        if self.drawn is not None:
+            self.drawn.forget()
         assert self.datamanager.train_pixel_sampler is not None
         self.datamanager.train_pixel_sampler.set_num_rays_per_batch(self.datamanager.config.train_num_rays_per_batch)
 
@@ -133,6 +144,8 @@ class SurfacePipeline(VanillaPipeline):
         """One batch; its errors go back to the sampler, and its sample count decides how many rays come next."""
         outputs, losses, metrics = super().get_train_loss_dict(step)
         self.datamanager.observe(outputs["ray_error"])
+        if self.drawn is not None and self.datamanager.last_pixels is not None:
+            self.drawn.note(self.datamanager.last_pixels.indices)
         self._level_samples(len(outputs["gradient"]), len(outputs["rgb"]))
         return outputs, losses, metrics
 
@@ -148,28 +161,45 @@ class SurfacePipeline(VanillaPipeline):
         sampler.set_num_rays_per_batch(int(min(self.config.max_rays, max(wanted, 128))))
 
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
-        """The occupancy grid follows the surface."""
+        """The occupancy grid follows the surface, and the viewer the choice of pixels."""
         model = self.surface_model
 
         def follow(step: int) -> None:
             model.update_grid(everything=step == 0)
 
+        def show_drawn(step: int) -> None:
+            if self.drawn is not None and self.drawn_view.installed:
+                self.drawn_view.show(self.drawn.picture())
+
         every = model.config.sampling.grid_every
-        location = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
-        return [TrainingCallback(location, follow, update_every_num_iters=every)]
+        before, after = TrainingCallbackLocation.BEFORE_TRAIN_ITERATION, TrainingCallbackLocation.AFTER_TRAIN_ITERATION
+        return [
+            TrainingCallback([before], follow, update_every_num_iters=every),
+            TrainingCallback([after], show_drawn, update_every_num_iters=_STEPS_PER_PICTURE),
+        ]
+
+    def get_eval_image_metrics_and_images(self, step: int) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """As nerfstudio's, with a picture of where on the training photographs rays have fallen lately."""
+        figures, pictures = super().get_eval_image_metrics_and_images(step)
+        return figures, pictures if self.drawn is None else pictures | {"drawn_pixels": self.drawn.picture()}
 
     # State that lives in the checkpoint beside the parameters.
 
     def get_extra_state(self) -> dict[str, Tensor]:
-        """The running number of samples per ray and the number of rays that came of it; the sampler keeps its own."""
+        """The running number of samples per ray, the number of rays that came of it, and where rays fell lately; the
+        sampler keeps its own."""
         rays = self.datamanager.get_train_rays_per_batch()
-        return {"samples_per_ray": torch.tensor(self._samples_per_ray), "rays": torch.tensor(rays)}
+        state = {"samples_per_ray": torch.tensor(self._samples_per_ray), "rays": torch.tensor(rays)}
+        return state if self.drawn is None else state | {"drawn": self.drawn.counts.clone()}
 
     def set_extra_state(self, state: dict[str, Tensor]) -> None:
         """Take up where `get_extra_state` left off."""
         self._samples_per_ray = float(state["samples_per_ray"])
         if self.datamanager.train_pixel_sampler is not None:
             self.datamanager.train_pixel_sampler.set_num_rays_per_batch(int(state["rays"]))
+        if self.drawn is not None and "drawn" in state and state["drawn"].shape == self.drawn.counts.shape:
+            # Only a picture hangs on these counts: a checkpoint without them, or of other photographs, starts anew.
+            self.drawn.counts.copy_(state["drawn"])
 
     def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
         """Load a checkpoint, and set the schedules to where it was in its training."""

@@ -31,6 +31,9 @@ class PixelBatch:
     positions: Float[Tensor, "rays 2"] | None = None
     """The pixels' centres as (column, row), as a leaf of the graph, for a strategy that wants the loss's gradient by
     position. The backward pass leaves it in `.grad`."""
+    number: Int64[Tensor, " rays"] | None = None
+    """Where in the pool of a strategy that draws from one the pixels are, -1 for those that are not in it. Remembered,
+    because to find it again for every ray takes longer than all else that most strategies do."""
 
 
 @dataclass

@@ -57,7 +57,7 @@ class BlockErrorPixelSampler(RedistributingSampler):
 
     def observe(self, batch: PixelBatch, error_per_ray: Float[Tensor, " rays"]) -> None:
         pool = self.pool_of_last_proposal
-        inside = pool.numbers(batch.flat)[1]
+        inside = self.numbers_of(batch)[1]
         for name in self.memory_names:
             self.memory[name] *= 0.5 ** (1 / _HALF_LIFE)
         error = torch.where(inside, error_per_ray, torch.nan)

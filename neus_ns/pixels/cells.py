@@ -29,7 +29,7 @@ class Cells:
         # Half the memory wherever the numbers fit.
         small = pool.store.num_pixels < 2**31 and pool.num_views << (2 * depth) < 2**31
         kind = torch.int32 if small else torch.int64
-        self.sorted_key, self.flat = key.to(kind), flat.index_select(0, order).to(kind)
+        self.sorted_key, self.number = key.to(kind), order.to(kind)
 
     @property
     def num_keys(self) -> int:
@@ -50,7 +50,7 @@ class Cells:
 
     def level(self, depth: int) -> Int64[Tensor, " cells"]:
         """The first keys of all cells of one level."""
-        return torch.arange(0, self.num_keys, 1 << (2 * (self.depth - depth)), device=self.flat.device)
+        return torch.arange(0, self.num_keys, 1 << (2 * (self.depth - depth)), device=self.number.device)
 
     def runs(self, first_key: Int64[Tensor, " cells"]) -> Int64[Tensor, " cells_and_end"]:
         """Where each cell's pixels begin in the order; cells are given by their first keys, and cover everything."""
@@ -58,10 +58,10 @@ class Cells:
         return torch.cat((begin, begin.new_tensor([self.pool.size])))
 
     def draw(self, run: Int64[Tensor, " cells_and_end"], cell: Int64[Tensor, " n"]) -> Int64[Tensor, " n"]:
-        """One pixel of each of these cells, evenly; as a position in the store."""
+        """One pixel of each of these cells, evenly; as a number of the pool."""
         begin, count = run.index_select(0, cell), run.diff().index_select(0, cell)
         jitter = torch.rand(cell.shape[0], dtype=torch.float64, device=cell.device)
-        return self.flat.index_select(0, begin + (jitter * count).long().minimum(count - 1)).long()
+        return self.number.index_select(0, begin + (jitter * count).long().minimum(count - 1)).long()
 
 
 def cell_of(key: Integer[Tensor, " n"], first_key: Int64[Tensor, " cells"]) -> Int64[Tensor, " n"]:

@@ -34,7 +34,7 @@ class LatinHypercubePixelSampler(RedistributingSampler):
         store = pool.store
         if num == 0 or store.candidates is not None:
             place = (strata(num, store.device) * pool.size).long().clamp_(max=pool.size - 1)
-            return pool.flat(place)
+            return place
         among = (strata(num, store.device) * pool.size).long().clamp_(max=pool.size - 1)
         view = store.locate(among)[:, 0]
         height, width = store.height.index_select(0, view), store.width.index_select(0, view)

@@ -46,7 +46,7 @@ class MultinomialPixelSampler(RunningErrorSampler):
         in_turn = int(self.config.sweep_share * num + float(torch.rand(())))
         turn = int(self.memory["next_turn"]) + torch.arange(in_turn, device=pool.store.device)
         self.memory["next_turn"] = (self.memory["next_turn"] + in_turn) % pool.size
-        swept = pool.flat((turn % pool.size) * self.stride % pool.size)
+        swept = (turn % pool.size) * self.stride % pool.size
         return torch.cat((swept, super().draw(pool, num - in_turn)))
 
     def ratio(self, pool: Pool, flat: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:

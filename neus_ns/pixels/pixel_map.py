@@ -64,7 +64,7 @@ class PixelMapSampler(RedistributingSampler):
         self.cumulated = ratios.double().cumsum(0)
 
     def draw(self, pool: Pool, num: int) -> Int64[Tensor, " num"]:
-        return pool.flat(draw_weighted(self.cumulated, num))
+        return draw_weighted(self.cumulated, num)
 
     def ratio(self, pool: Pool, flat: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
         numbers = pool.numbers(flat)[0]

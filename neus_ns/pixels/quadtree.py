@@ -12,6 +12,7 @@ from neus_ns.pixels.cells import Cells, add_errors, cell_of
 from neus_ns.pixels.context_std import context_std
 from neus_ns.pixels.pixel_map import pixel_ratios
 from neus_ns.pixels.pool import Pool, draw_weighted
+from neus_ns.pixels.ranks import summed_over_ranks
 from neus_ns.pixels.redistribute import RedistributingConfig, RedistributingSampler
 
 _DEEPEST = 8
@@ -65,7 +66,7 @@ class QuadtreePixelSampler(RedistributingSampler):
         self.prior = None
         if self.config.context_share > 0.0:
             self.importance = pixel_ratios(pool, lambda view: context_std(view.photo), 0.0)
-            ordered = self.importance.index_select(0, pool.numbers(self.cells.flat)[0])
+            ordered = self.importance.index_select(0, self.cells.number)
             self.prior = torch.cat(
                 (torch.zeros(1, dtype=torch.float64, device=ordered.device), ordered.double().cumsum(0))
             )
@@ -109,7 +110,7 @@ class QuadtreePixelSampler(RedistributingSampler):
         return self.progress >= 1.0 - self.config.closing
 
     def observe(self, batch: PixelBatch, error_per_ray: Float[Tensor, " rays"]) -> None:
-        inside = self.pool_of_last_proposal.numbers(batch.flat)[1]
+        inside = self.numbers_of(batch)[1]
         leaf = cell_of(self.cells.key_at(batch.indices), self.memory["first_key"])
         error = torch.where(inside, error_per_ray, torch.nan)
         add_errors(self.memory["error_sum"], self.memory["error_count"], leaf, error)
@@ -117,9 +118,11 @@ class QuadtreePixelSampler(RedistributingSampler):
     def subdivide(self) -> None:
         """Split every leaf whose mean error is above the threshold, down to pixels, and settle those whose is not."""
         self.memory["subdivided_at"] = torch.tensor([self.progress], dtype=torch.float64)
-        count, depth = self.memory["error_count"], self.memory["leaf_depth"]
+        # All processes of a distributed training grow the same trees, from all their rays.
+        total, count = (summed_over_ranks(self.memory[name]) for name in ("error_sum", "error_count"))
+        depth = self.memory["leaf_depth"]
         seen = count > 0
-        bad = seen & (self.memory["error_sum"] > self.config.threshold * count)
+        bad = seen & (total > self.config.threshold * count)
         settled = torch.where(seen, ~bad, self.memory["settled"])
         self._split(bad & (depth < _DEEPEST) & (self.run.diff() > 1), settled)
         self._measure()
@@ -138,7 +141,7 @@ class QuadtreePixelSampler(RedistributingSampler):
 
     def draw(self, pool: Pool, num: int) -> Int64[Tensor, " num"]:
         if self.closing_now:
-            return pool.flat(torch.randint(pool.size, (num,), device=pool.store.device))
+            return torch.randint(pool.size, (num,), device=pool.store.device)
         leaf = draw_weighted(self.cumulated, num)
         drawn = self.cells.draw(self.run, leaf)
         if self.prior is None:
@@ -148,7 +151,7 @@ class QuadtreePixelSampler(RedistributingSampler):
         place = torch.searchsorted(self.prior, target, right=True) - 1
         place = place.maximum(self.run[leaf]).minimum(self.run[leaf + 1] - 1)
         by_prior = torch.rand(num, device=leaf.device) < self.config.context_share
-        return torch.where(by_prior, self.cells.flat.index_select(0, place).long(), drawn)
+        return torch.where(by_prior, self.cells.number.index_select(0, place).long(), drawn)
 
     def ratio(self, pool: Pool, flat: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
         if self.closing_now:

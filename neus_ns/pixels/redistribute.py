@@ -4,7 +4,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from neus_ns.data.pixel_store import PixelStore
@@ -44,7 +44,7 @@ class RedistributingSampler(SurfacePixelSampler):
 
     @abstractmethod
     def draw(self, pool: Pool, num: int) -> Int64[Tensor, " num"]:
-        """Pixels of the pool by the strategy's own distribution, as positions in the store."""
+        """The numbers of pixels of the pool, by the strategy's own distribution."""
 
     @abstractmethod
     def ratio(self, pool: Pool, flat: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
@@ -62,8 +62,11 @@ class RedistributingSampler(SurfacePixelSampler):
         if store.fg is not None:
             # Rounded up or down at random, so that the share is right on average.
             outside = int(self.config.outside_share * num_rays + float(torch.rand(())))
-        flat = torch.cat((self.draw(pool, num_rays - outside), store.draw_anywhere(outside)))
-        return PixelBatch(store.locate(flat), flat, self._weight(pool, flat))
+        drawn, anywhere = self.draw(pool, num_rays - outside), store.draw_anywhere(outside)
+        found, inside = pool.numbers(anywhere)
+        number = torch.cat((drawn, torch.where(inside, found, -1)))
+        flat = torch.cat((pool.flat(drawn), anywhere))
+        return PixelBatch(store.locate(flat), flat, self._weight(pool, flat, number >= 0), number=number)
 
     def keep_up(self) -> None:
         """Do what the schedule asks for at this time of training; called before each proposal."""
@@ -80,6 +83,13 @@ class RedistributingSampler(SurfacePixelSampler):
             self.prepare(self._pool)
         return self._pool
 
+    def numbers_of(self, batch: PixelBatch) -> tuple[Int64[Tensor, " rays"], Bool[Tensor, " rays"]]:
+        """As `Pool.numbers`, for pixels of an earlier proposal."""
+        if batch.number is None:
+            return self.pool_of_last_proposal.numbers(batch.flat)
+        inside = batch.number >= 0
+        return batch.number.clamp_min(0), inside
+
     @property
     def pool_of_last_proposal(self) -> Pool:
         """For hearing errors: they are of pixels that were proposed."""
@@ -87,14 +97,16 @@ class RedistributingSampler(SurfacePixelSampler):
             raise RuntimeError("Errors were reported before any pixels were proposed.")
         return self._pool
 
-    def _weight(self, pool: Pool, flat: Int64[Tensor, " rays"]) -> Float[Tensor, " rays"]:
+    def _weight(
+        self, pool: Pool, flat: Int64[Tensor, " rays"], in_pool: Bool[Tensor, " rays"]
+    ) -> Float[Tensor, " rays"]:
         power = self.correction_now
         if power == 0.0:
             return torch.ones(flat.shape[0], device=flat.device)
         store = pool.store
         share = 0.0 if store.fg is None else self.config.outside_share
         lit = store.num_pixels if store.lit is None else store.lit.shape[0]
-        inside = (1.0 - share) * pool.numbers(flat)[1]
+        inside = (1.0 - share) * in_pool
         anywhere = share * pool.size / lit
         drawn = inside * self.ratio(pool, flat).clamp_min(1e-12) + anywhere
         return ((inside + anywhere) / drawn) ** power

@@ -54,7 +54,7 @@ class RunningErrorSampler(RedistributingSampler):
         self.cumulated = self.memory["drawn_by"].double().cumsum(0)
 
     def observe(self, batch: PixelBatch, error_per_ray: Float[Tensor, " rays"]) -> None:
-        number, inside = self.pool_of_last_proposal.numbers(batch.flat)
+        number, inside = self.numbers_of(batch)
         known = inside & torch.isfinite(error_per_ray)
         number, error = number[known], error_per_ray[known].float()
         before = self.memory["error"].index_select(0, number)
@@ -80,7 +80,7 @@ class RunningErrorSampler(RedistributingSampler):
         self.cumulated = self.memory["drawn_by"].double().cumsum(0)
 
     def draw(self, pool: Pool, num: int) -> Int64[Tensor, " num"]:
-        return pool.flat(draw_weighted(self.cumulated, num))
+        return draw_weighted(self.cumulated, num)
 
     def ratio(self, pool: Pool, flat: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
         drawn_by = self.memory["drawn_by"].index_select(0, pool.numbers(flat)[0])

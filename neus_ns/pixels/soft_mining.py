@@ -84,7 +84,7 @@ class SoftMiningPixelSampler(RedistributingSampler):
         pixels = self.run.diff().float()
         edges = torch.zeros_like(pixels)
         ratios = pixel_ratios(pool, lambda view: sobel(view.photo), 0.0)
-        edges.index_add_(0, self.cells.key(self.cells.flat.long()), ratios[pool.numbers(self.cells.flat)[0]])
+        edges.index_add_(0, self.cells.sorted_key.long(), ratios.index_select(0, self.cells.number))
         self.pixels, edges = self._by_view(pixels), self._by_view(edges)
         self.of_view = self.pixels.sum((1, 2), keepdim=True)
         share, at_least_one = self.config.edge_share, self.of_view.clamp_min(1.0)
@@ -132,7 +132,7 @@ class SoftMiningPixelSampler(RedistributingSampler):
             return
         batch, error = heard[0], heard[1].float()
         pool = self.pool_of_last_proposal
-        inside = pool.numbers(batch.flat)[1]
+        inside = self.numbers_of(batch)[1]
         # The loss is a mean over rays of weighted errors; what the walk needs is the gradient of one error's logarithm.
         scale = len(error) / (batch.weight * error).clamp_min(1e-12)
         size = torch.stack((pool.store.width, pool.store.height), dim=-1).index_select(0, batch.indices[:, 0])
