@@ -48,7 +48,9 @@ class Check:
         from neus_ns.data.report.write import scene_report
         from neus_ns.data.sources.auto import AutoDataParserConfig
         from neus_ns.data.survey import survey
+        from neus_ns.kernels.resting import let_waiting_threads_sleep
 
+        let_waiting_threads_sleep()
         dataparser = AutoDataParserConfig(downscale_factor=self.downscale_factor)
         # Every photograph is decoded, as for training: that is what finds the damaged one.
         config = SurfaceDataManagerConfig(data=self.data, dataparser=dataparser)

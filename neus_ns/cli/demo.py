@@ -1,6 +1,5 @@
 """`neus-demo`: make a small capture, train neus-hash on it, export the mesh, score it, draw one picture of it all."""
 
-import os
 import sys
 import threading
 import time
@@ -69,7 +68,9 @@ def run(demo: Demo) -> "Score":
 def make_capture(demo: Demo, bars: Progress) -> Path:
     """The embedded capture, in the demo's folder."""
     from neus_ns.data.synthetic.capture import CaptureOptions, write_capture
+    from neus_ns.kernels.resting import let_waiting_threads_sleep
 
+    let_waiting_threads_sleep()
     folder = demo.output_dir / "capture"
     tasks: dict[str, TaskID] = {}
 
@@ -148,9 +149,6 @@ def table_of(scores: "dict[str, Score]") -> Table:
 
 def entrypoint() -> None:
     """The command `neus-demo`."""
-    # Our kernels and torch's OpenMP take turns on the same cores. By default a resting OpenMP thread spins for so long
-    # that it steals a quarter of every step; this must be said before torch is loaded.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     tyro.cli(Demo).main()
 
 

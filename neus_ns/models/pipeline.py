@@ -24,6 +24,7 @@ from neus_ns.data.report.facts import frame_facts
 from neus_ns.data.report.write import SceneReport, scene_report
 from neus_ns.data.survey import survey
 from neus_ns.data.views import Views
+from neus_ns.kernels.resting import let_waiting_threads_sleep
 from neus_ns.models.drawn_view import ViewerPicture
 from neus_ns.models.neus_hash import NeusHashModel, NeusHashModelConfig
 from neus_ns.models.preset_choice import choose_sizes
@@ -90,6 +91,7 @@ class SurfacePipeline(VanillaPipeline):
     def __init__(
         self, config: SurfacePipelineConfig, device: torch.device | str, test_mode: Any = "val", **kwargs: Any
     ) -> None:
+        let_waiting_threads_sleep()
         # Made first, because what they leave free decides about the model's sizes.
         ranks = {name: kwargs[name] for name in ("world_size", "local_rank") if name in kwargs}
         manager = config.datamanager.setup(device=device, test_mode=test_mode, **ranks)

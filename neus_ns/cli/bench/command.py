@@ -1,6 +1,5 @@
 """`neus-bench`: compare choices by training with each of them: strategies that pick pixels, and parts of a method."""
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -279,8 +278,6 @@ def make_runs(options: Comparison, strategies: list[str], record: "Record", cons
 
 def entrypoint() -> None:
     """The command `neus-bench`."""
-    # As for neus-demo: must be said before torch is loaded.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     tyro.extras.subcommand_cli_from_dict({"samplers": Samplers, "ablation": Ablation}, description=__doc__).main()
 
 
