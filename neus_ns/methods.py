@@ -56,7 +56,9 @@ def neuralangelo_mask_sfm_config() -> SurfaceTrainerConfig:
     """A fresh configuration of neuralangelo-mask-sfm."""
     config = neus_hash_config()
     config.method_name = "neuralangelo-mask-sfm"
-    config.pipeline = SurfacePipelineConfig(datamanager=MaskEdgeDataManagerConfig(), model=NeuralangeloModelConfig())
+    config.pipeline = SurfacePipelineConfig(
+        datamanager=MaskEdgeDataManagerConfig(), model=NeuralangeloModelConfig(), preset="auto"
+    )
     # Neuralangelo's weight decay, which spares neither tables nor biases; sharpness is a length, not a weight.
     tables = FusedAdamWConfig(lr=1e-2, weight_decay=1e-2, keep_gradients=True)
     networks = FusedAdamWConfig(lr=2e-3, weight_decay=1e-2)

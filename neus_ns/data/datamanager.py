@@ -22,6 +22,7 @@ from torch import Tensor
 from neus_ns.data.camera_rays import CameraRays
 from neus_ns.data.checks_files import check_outline
 from neus_ns.data.dataset import SurfaceDataset
+from neus_ns.data.free_memory import require_room_for_photographs
 from neus_ns.data.pinhole_views import pinhole_views
 from neus_ns.data.pixel_store import PixelStore, store_dataset
 from neus_ns.data.region import Region
@@ -49,6 +50,9 @@ class SurfaceDataManagerConfig(VanillaDataManagerConfig):
     """Reader of the capture; auto-data recognises the format."""
     pixel_sampler: PixelSamplerChoice = field(default_factory=UniformPixelSamplerConfig)
     """Which pixels of the training photographs get a ray."""
+    masks: bool = True
+    """Use the capture's foreground masks, where there are any; without them, all that is in the region of interest is
+    surface."""
     images_on_gpu: bool = True
     """Keep the photographs in GPU memory (4 bytes a pixel, masks included); without, each batch is copied there."""
     masks_on_gpu: tyro.conf.Suppress[bool] = True
@@ -106,13 +110,17 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
         return self._dataset(self.dataparser.get_dataparser_outputs(split=self.test_split))[1]
 
     def _dataset(self, outputs: DataparserOutputs) -> tuple[DataparserOutputs, SurfaceDataset]:
-        outputs = with_masks(outputs, self.get_datapath())
-        dataset = SurfaceDataset(outputs, self.config.camera_res_scale_factor)
+        wanted = self.config.masks
+        outputs = with_masks(outputs, self.get_datapath()) if wanted else replace(outputs, mask_filenames=None)
+        dataset = SurfaceDataset(outputs, self.config.camera_res_scale_factor, wanted)
         if self._reads_photographs:
             dataset.check_files()
         return outputs, dataset
 
     def setup_train(self) -> None:
+        sizes = [self.train_dataset.size_of(view) for view in range(len(self.train_dataset))]
+        pixels = sum(width * height for width, height in sizes)
+        require_room_for_photographs(pixels, self.has_masks, torch.device(self._store_device))
         self.train_store = store_dataset(self.train_dataset, self._store_device)
         if not self.train_store.shows_object:
             raise InputError(

@@ -30,8 +30,11 @@ class SurfaceDataset(InputDataset):
 
     exclude_batch_keys_from_device = ["image", "fg_mask"]
 
-    def __init__(self, dataparser_outputs: DataparserOutputs, scale_factor: float = 1.0) -> None:
+    def __init__(
+        self, dataparser_outputs: DataparserOutputs, scale_factor: float = 1.0, masks_wanted: bool = True
+    ) -> None:
         super().__init__(dataparser_outputs, scale_factor)
+        self._masks_wanted = masks_wanted
         # The model is built from this dictionary, and masks decide what it needs.
         self.metadata["has_masks"] = self.has_masks
 
@@ -42,6 +45,8 @@ class SurfaceDataset(InputDataset):
         Screenshots and re-saved photographs are often RGBA without a single transparent pixel. That alpha is no mask:
         taken as one it would claim that every photograph shows nothing but object.
         """
+        if not self._masks_wanted:
+            return False
         return self._dataparser_outputs.mask_filenames is not None or any(map(is_cut_out, self.image_filenames))
 
     def size_of(self, image_idx: int) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from neus_ns.fields.mlp import relu_mlp
 from neus_ns.kernels.backend import Backend
 from neus_ns.kernels.layout import GridLayout
 
-_LAYOUT = GridLayout(levels=8, features=2, log2_rows=16, coarsest=16, finest=256)
+LAYOUT = GridLayout(levels=8, features=2, log2_rows=16, coarsest=16, finest=256)
 _FEATURES = 15
 
 
@@ -30,7 +30,7 @@ class BackgroundField(nn.Module):
 
     def __init__(self, width: int, appearance: int, backend: Backend) -> None:
         super().__init__()
-        self.grid = HashGrid(_LAYOUT, half_side=2.0, backend=backend)
+        self.grid = HashGrid(LAYOUT, half_side=2.0, backend=backend)
         self.density = relu_mlp(self.grid.width, width, 1, 1 + _FEATURES)
         self.colour = relu_mlp(_FEATURES + SH_WIDTH + appearance, width, 1, 3)
 

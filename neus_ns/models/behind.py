@@ -10,7 +10,7 @@ from neus_ns.kernels.backend import Backend
 from neus_ns.models.scene_type import Background
 from neus_ns.rays.sections import Rays
 
-_SAMPLES = 16
+SAMPLES = 16
 # Rays that miss the unit ball start looking for the world here; the contraction makes the distance beyond it finite.
 _NEAREST = 0.05
 
@@ -48,20 +48,20 @@ class Behind(nn.Module):
         """Composite samples spaced evenly in inverse distance, from the far side of the unit ball to infinity."""
         count = len(rays)
         first = rays.t_far.clamp_min(_NEAREST)[:, None]
-        edge = torch.linspace(1, 0, _SAMPLES + 1, device=first.device)
+        edge = torch.linspace(1, 0, SAMPLES + 1, device=first.device)
         spread = torch.rand(count, 1, device=first.device) if self.training else first.new_full((count, 1), 0.5)
         # One shift per ray, within a section; the last sample stays short of infinity.
-        inverse = (edge[:-1] - spread / _SAMPLES).clamp_min(1e-3)
+        inverse = (edge[:-1] - spread / SAMPLES).clamp_min(1e-3)
         t = first / inverse
         points = rays.origins[:, None] + t[..., None] * rays.directions[:, None]
         flat = points.reshape(-1, 3)
         directions = rays.directions[:, None].expand_as(points).reshape(-1, 3)
-        density, colour = world(flat, directions, appearance.repeat_interleave(_SAMPLES, 0))
-        placed = contract(flat).view(count, _SAMPLES, 3)
+        density, colour = world(flat, directions, appearance.repeat_interleave(SAMPLES, 0))
+        placed = contract(flat).view(count, SAMPLES, 3)
         gap = (placed[:, 1:] - placed[:, :-1]).norm(dim=-1)
         length = torch.cat([gap, gap[:, -1:]], 1)
-        alpha = 1 - torch.exp(-density.view(count, _SAMPLES) * length * _SAMPLES)
+        alpha = 1 - torch.exp(-density.view(count, SAMPLES) * length * SAMPLES)
         # Whatever reaches infinity takes the last sample's colour, so that the world is never see-through.
         alpha = torch.cat([alpha[:, :-1], torch.ones_like(alpha[:, -1:])], 1)
         clear = torch.cumprod(torch.cat([torch.ones_like(alpha[:, :1]), 1 - alpha[:, :-1]], 1), 1)
-        return ((clear * alpha)[..., None] * colour.view(count, _SAMPLES, 3)).sum(1)
+        return ((clear * alpha)[..., None] * colour.view(count, SAMPLES, 3)).sum(1)

@@ -26,7 +26,8 @@ from neus_ns.fields.sdf import SdfSample
 from neus_ns.fields.sdf_numerical import NumericalSdfNetwork
 from neus_ns.losses.geometric import curvature, near_surface
 from neus_ns.losses.silhouette import silhouette_bce, silhouette_mse
-from neus_ns.models.neus_hash import LossWeights, NeusHashModel, NeusHashModelConfig, SurfaceSamples
+from neus_ns.models.loss_weights import LossWeights
+from neus_ns.models.neus_hash import NeusHashModel, NeusHashModelConfig, SurfaceSamples
 from neus_ns.models.numerical_schedule import NumericalSchedule
 from neus_ns.models.patch_witness import PatchConfig, PatchLoss, PatchWitness
 from neus_ns.models.seen_points import SeenPoints, SeenSpace
@@ -126,18 +127,12 @@ class NeuralangeloModel(NeusHashModel):
 
     def term_weights(self) -> dict[str, float]:
         """What each loss term is multiplied by at this point of the training."""
-        weights = self.config.weights
-        return {
-            "colour": weights.colour,
-            "eikonal": weights.eikonal,
-            "mask": weights.mask,
-            "mask_mse": weights.mask_mse,
-            "free_space": weights.free_space,
-            "smooth": weights.smooth,
-            "curvature": weights.curvature * self.curvature_strength,
-            "sfm": weights.points * self.points_strength,
-            "patches": weights.patches * self.patches_strength,
-        }
+        weights, factors = self.config.weights, super().term_weights()
+        # Here the photographs speak for the points that they see.
+        factors["sfm"] = factors.pop("points")
+        factors["curvature"] = weights.curvature * self.curvature_strength
+        factors["patches"] = weights.patches * self.patches_strength
+        return factors | {"mask_mse": weights.mask_mse} if self.has_masks else factors
 
     def mask_losses(self, opacity: Float[Tensor, " rays"], batch: dict[str, Any]) -> dict[str, Tensor]:
         """The silhouette, where the mask knows it."""
@@ -166,18 +161,6 @@ class NeuralangeloModel(NeusHashModel):
     def seen_loss(self, seen: SeenPoints, sdf: Float[Tensor, " points"]) -> Float[Tensor, ""]:
         """Mean |distance| at seen points; outliers let go as the surface closes in."""
         return near_surface(sdf, seen.noise, (_LEAST_LIMIT * seen.noise).clamp_min(self.points_reach))
-
-    def get_loss_dict(
-        self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Any] | None = None
-    ) -> dict[str, Tensor]:
-        """Every loss term; in training the metrics also show each before its weight, and the weight."""
-        losses = super().get_loss_dict(outputs, batch, metrics_dict)
-        if metrics_dict is not None and "off_rays" in outputs:
-            for name, factor in self.term_weights().items():
-                if name in losses and factor > 0:
-                    metrics_dict[f"{name}_term"] = losses[name].detach() / factor
-                    metrics_dict[f"{name}_weight"] = torch.tensor(factor)
-        return losses
 
     def get_metrics_dict(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Tensor]:
         """What the log shows beside the losses: the parent's, and the step of the numerical gradient."""

@@ -30,14 +30,15 @@ from neus_ns.losses.photometric import colour_l1
 from neus_ns.models.behind import Behind
 from neus_ns.models.camera_poses import CameraPoses, CameraPosesConfig
 from neus_ns.models.known_space import KnownPoints, KnownSpace
+from neus_ns.models.loss_weights import LossWeights
 from neus_ns.models.pictures import image_metrics_and_pictures
+from neus_ns.models.sampling import SamplingConfig
 from neus_ns.models.scene_type import PRESETS, BackgroundChoice, background_for
 from neus_ns.models.schedule import SurfaceSchedule
 from neus_ns.rays.beside import along_surface
 from neus_ns.rays.bounds import clip_to_unit_ball, without_sliding
-from neus_ns.rays.look import LookPlan, look
+from neus_ns.rays.look import look
 from neus_ns.rays.occupancy import OccupancyGrid
-from neus_ns.rays.refine import RefineBudget
 from neus_ns.rays.sections import Rays, SampledRays
 from neus_ns.rendering.composite import RenderedRays, composite
 from neus_ns.rendering.neus import alpha_from_sdf, annealed_slope
@@ -47,51 +48,6 @@ _FREE_POINTS = 512
 _SURFACE_POINTS = 512
 # Points on rays whose normals are compared with those beside them.
 _SMOOTHED_POINTS = 1024
-
-
-@dataclass
-class SamplingConfig:
-    """How rays are sampled."""
-
-    steps: int = 128
-    """Marching sections across the diameter of the region of interest."""
-    refine: bool = True
-    """Spend samples where the marched weights are (NeuS up-sampling); off: evaluate every marched section."""
-    samples_on_surface: float = 10.0
-    """Refined samples of a fully opaque ray."""
-    samples_anywhere: float = 2.0
-    """Refined samples spread evenly over a ray's occupied stretch."""
-    grid_resolution: int = 128
-    """Cells of the occupancy grid along the region of interest."""
-    grid_every: int = 16
-    """Steps between updates of the occupancy grid."""
-    grid_parts: int = 8
-    """Updates in which every cell far from the surface is looked at once; those near it are looked at every time."""
-
-    def plan(self, finer: int) -> LookPlan:
-        """The plan of a ray, with this many times the sections and samples."""
-        budget = RefineBudget(finer * self.samples_on_surface, finer * self.samples_anywhere)
-        return LookPlan(2 / (finer * self.steps), budget if self.refine else None)
-
-
-@dataclass
-class LossWeights:
-    """Weights of the loss terms; the colour loss is summed over channels, as in NeuS."""
-
-    colour: float = 1.0
-    """Absolute colour error."""
-    eikonal: float = 0.1
-    """Departure of the distance's gradient from unit length."""
-    mask: float = 0.1
-    """Cross-entropy of opacity against the foreground mask, wherever masks exist."""
-    free_space: float = 10.0
-    """Shortfall of the distance below its bound where space is free: outside the masks' visual hull, on sightlines."""
-    points: float = 3.0
-    """Distance at the structure-from-motion points, where there are any; fades out, see the schedule."""
-    smooth: float = 0.02
-    """Change of the surface's normal from one point to another beside it: decides where photographs do not."""
-    smooth_reach: float = 0.05
-    """How far apart such points typically are, in radii of the region of interest."""
 
 
 @dataclass(frozen=True)
@@ -341,15 +297,39 @@ class NeusHashModel(Model):
     def get_loss_dict(
         self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Any] | None = None
     ) -> dict[str, Tensor]:
-        """Every loss term, weighted here and in `geometry_losses`, which evaluation leaves out."""
-        del metrics_dict
+        """Every loss term, weighted here and in `geometry_losses`, which evaluation leaves out; in training the metrics
+        also show each before its weight, and every weight."""
         weights = self.config.weights
         pixel_weight = batch["pixel_weight"].to(self.device)[:, 0]
         colour, outputs["ray_error"] = colour_l1(outputs["rgb"], self.target_colour(outputs, batch), pixel_weight)
         losses = {"colour": weights.colour * colour}
         if self.has_masks:
             losses |= self.mask_losses(outputs["accumulation"][:, 0], batch)
-        return losses | self.geometry_losses(outputs) if "off_rays" in outputs else losses
+        if "off_rays" in outputs:
+            losses |= self.geometry_losses(outputs)
+            if metrics_dict is not None:
+                metrics_dict.update(self._terms_and_weights(losses))
+        return losses
+
+    def _terms_and_weights(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        shown: dict[str, Tensor] = {}
+        for name, factor in self.term_weights().items():
+            shown[f"{name}_weight"] = torch.tensor(float(factor))
+            if name in losses and factor > 0:
+                shown[f"{name}_term"] = losses[name].detach() / factor
+        return shown
+
+    def term_weights(self) -> dict[str, float]:
+        """What each loss term is multiplied by at this point of the training."""
+        weights = self.config.weights
+        silhouette = {"mask": weights.mask} if self.has_masks else {}
+        return silhouette | {
+            "colour": weights.colour,
+            "eikonal": weights.eikonal,
+            "free_space": weights.free_space,
+            "smooth": weights.smooth,
+            "points": weights.points * self.points_strength,
+        }
 
     def mask_losses(self, opacity: Float[Tensor, " rays"], batch: dict[str, Any]) -> dict[str, Tensor]:
         """What the silhouette must be like."""

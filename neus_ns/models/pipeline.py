@@ -5,10 +5,11 @@ level, and hands the trained surface to the exporters.
 """
 
 import json
-from dataclasses import dataclass, field, replace
+from copy import copy
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -29,6 +30,8 @@ from neus_ns.kernels.resting import let_waiting_threads_sleep
 from neus_ns.models.drawn_view import ViewerPicture
 from neus_ns.models.neus_hash import NeusHashModel, NeusHashModelConfig
 from neus_ns.models.patch_witness import ComparesPhotographs
+from neus_ns.models.preset_choice import choose_sizes
+from neus_ns.models.sizes import PresetChoice, sizes_of, take_over
 from neus_ns.pixels.drawn import DrawnPixels
 from neus_ns.surface.source import SurfaceSource
 
@@ -56,10 +59,29 @@ class SurfacePipelineConfig(VanillaPipelineConfig):
     """The surface model."""
     region: RegionOptions = field(default_factory=RegionOptions)
     """Where the surface is looked for. Found from masks, SfM points or cameras if nothing is given."""
+    preset: PresetChoice = "cpu"
+    """Sizes of the hash grid, the networks and a step: auto takes the largest set that fits into the memory that is
+    free, and `cpu` on a processor; given takes every size from the options, which otherwise only count where they are
+    not at their defaults."""
     samples_per_step: int = 12288
     """Samples that a training step evaluates; the number of rays follows (0: keep the sampler's own number)."""
     max_rays: int = 8192
     """The most rays of a training step, however few samples they need."""
+
+    def take_over(self, pipeline_state: dict[str, Any]) -> None:
+        """Let a checkpoint decide about sizes before the pipeline that is to load it is made."""
+        take_over(self, pipeline_state.get("_extra_state", {}).get("sizes"))
+
+
+@dataclass
+class _Made:
+    """In the place of a datamanager's configuration: one that is there already."""
+
+    manager: SurfaceDataManager
+
+    def setup(self, **kwargs: Any) -> SurfaceDataManager:
+        del kwargs
+        return self.manager
 
 
 class SurfacePipeline(VanillaPipeline):
@@ -73,7 +95,15 @@ class SurfacePipeline(VanillaPipeline):
         self, config: SurfacePipelineConfig, device: torch.device | str, test_mode: Any = "val", **kwargs: Any
     ) -> None:
         let_waiting_threads_sleep()
-        super().__init__(config, str(device), test_mode=test_mode, **kwargs)
+        # Made first, because what they leave free decides about the model's sizes.
+        ranks = {name: kwargs[name] for name in ("world_size", "local_rank") if name in kwargs}
+        manager = config.datamanager.setup(device=device, test_mode=test_mode, **ranks)
+        if test_mode == "val":
+            CONSOLE.log(choose_sizes(config, manager.has_masks, torch.device(device)))
+        with_photographs = copy(config)
+        with_photographs.datamanager = cast(SurfaceDataManagerConfig, _Made(manager))
+        super().__init__(with_photographs, str(device), test_mode=test_mode, **kwargs)
+        self.config = config
         self._samples_per_ray = 0.0
         self.drawn: DrawnPixels | None = None
         self.drawn_view = ViewerPicture("Where rays fell lately: white 16 times the mean, black a 16th or less")
@@ -185,14 +215,15 @@ class SurfacePipeline(VanillaPipeline):
 
     # State that lives in the checkpoint beside the parameters.
 
-    def get_extra_state(self) -> dict[str, Tensor]:
-        """The running number of samples per ray, the number of rays that came of it, and where rays fell lately; the
-        sampler keeps its own."""
+    def get_extra_state(self) -> dict[str, Any]:
+        """The running number of samples per ray, the number of rays that came of it, where rays fell lately, and the
+        sizes; the sampler keeps its own."""
         rays = self.datamanager.get_train_rays_per_batch()
         state = {"samples_per_ray": torch.tensor(self._samples_per_ray), "rays": torch.tensor(rays)}
+        state |= {"sizes": asdict(sizes_of(self.config))}
         return state if self.drawn is None else state | {"drawn": self.drawn.counts.clone()}
 
-    def set_extra_state(self, state: dict[str, Tensor]) -> None:
+    def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take up where `get_extra_state` left off."""
         self._samples_per_ray = float(state["samples_per_ray"])
         if self.datamanager.train_pixel_sampler is not None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 from nerfstudio.configs.base_config import MachineConfig, ViewerConfig
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
@@ -47,6 +47,15 @@ class TrainablePipeline(Protocol):
 
     def write_scene(self, folder: Path) -> None:
         """Say what is known of the scene, and keep it in the run's folder."""
+        ...
+
+
+@runtime_checkable
+class SizedByCheckpoints(Protocol):
+    """What the configuration of a pipeline offers whose sizes are chosen when training begins."""
+
+    def take_over(self, pipeline_state: dict[str, Any]) -> None:
+        """Set the sizes to those of a checkpoint's pipeline."""
         ...
 
 
@@ -95,6 +104,7 @@ class SurfaceTrainer(Trainer):
         self._guard = LossGuard(STEPS_PER_LOSS_CHECK[config.machine.device_type])
         self._last_step = -1
         self._last_checkpoint: Path | None = None
+        self._found: tuple[Path, dict] | None = None
         self._seconds_at_save = 0.0
         self._random_to_restore: dict | None = None
 
@@ -115,12 +125,20 @@ class SurfaceTrainer(Trainer):
         """Set up as nerfstudio does, then put our hooks around each step."""
         with self._failing_in_a_sentence():
             self.config.check()
+            self._find_checkpoint()
             super().setup(test_mode)
+            self._keep_chosen_sizes()
             self._write_scene()
             self.pipeline.get_train_loss_dict = self._guard.watching(self.pipeline.get_train_loss_dict)
             at = TrainingCallbackLocation
             self.callbacks.insert(0, TrainingCallback([at.BEFORE_TRAIN_ITERATION], self._before_step))
             self.callbacks.append(TrainingCallback([at.AFTER_TRAIN_ITERATION], self._after_step))
+
+    @check_main_thread
+    def _keep_chosen_sizes(self) -> None:
+        """ns-train wrote the configuration before the pipeline chose its sizes, and exporters build the field by it."""
+        if (self.base_dir / "config.yml").is_file():
+            self.config.save_config()
 
     @check_main_thread
     def _write_scene(self) -> None:
@@ -200,16 +218,22 @@ class SurfaceTrainer(Trainer):
         if self.config.save_only_latest_checkpoint:
             delete_other_checkpoints(self._last_checkpoint)
 
-    def _load_checkpoint(self) -> None:
-        """Resume from --load-dir or --load-checkpoint, if one of them is given."""
+    def _find_checkpoint(self) -> None:
+        """Read what --load-dir or --load-checkpoint names, if one is given, and let it say how large everything is."""
         config = self.config
         if config.load_dir is not None:
             folder = checkpoint_folder(config.load_dir, config.relative_model_dir)
-            path, state = self._read_from_folder(folder)
+            self._found = self._read_from_folder(folder)
         elif config.load_checkpoint is not None:
-            path, state = config.load_checkpoint, read_checkpoint(config.load_checkpoint)
-        else:
+            self._found = config.load_checkpoint, read_checkpoint(config.load_checkpoint)
+        if self._found is not None and isinstance(config.pipeline, SizedByCheckpoints):
+            config.pipeline.take_over(self._found[1]["pipeline"])
+
+    def _load_checkpoint(self) -> None:
+        """Resume from the checkpoint that was found."""
+        if self._found is None:
             return
+        (path, state), self._found = self._found, None
         try:
             self._restore(state)
         except InputError:

@@ -1,9 +1,9 @@
-"""`neus-bench`: compare choices by training with each of them; so far the strategies that pick pixels."""
+"""`neus-bench`: compare choices by training with each of them: strategies that pick pixels, and parts of a method."""
 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import tyro
 from rich.console import Console
@@ -12,28 +12,24 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from neus_ns.errors import InputError
 
 if TYPE_CHECKING:
-    from neus_ns.cli.bench.record import Record
-
-_MINUTES = 2.0
+    from neus_ns.cli.bench.record import Measurement, Record
+    from neus_ns.models.pipeline import SurfacePipelineConfig
 
 
 @dataclass
-class Samplers:
-    """Train with every strategy that picks pixels, and say what each buys. Finished runs are never made again."""
+class Comparison:
+    """What all comparisons have in common."""
 
     scenes: tyro.conf.Positional[tuple[Path, ...]]
     """Captures, of any format that ns-train reads; Chamfer distances need gt_points.npz and gt_mesh.ply in them."""
     only: tuple[str, ...] = ()
-    """Strategies to compare, apart by commas or blanks; one with options (quadtree:threshold=0.02) is a word of its
-    own. All, with their defaults, if none is given."""
+    """What to compare, apart by commas or blanks; everything if nothing is given."""
     minutes: float | None = None
     """Minutes of every run, 2 if --steps is not given either."""
     steps: int | None = None
     """Steps of every run instead of minutes: for machines that are busy with something else."""
     seeds: int = 1
-    """So many runs of each strategy, with seeds counted from 0."""
-    method: Literal["neus-hash", "neuralangelo-mask-sfm"] = "neus-hash"
-    """Method to train."""
+    """So many runs of each, with seeds counted from 0."""
     moments: tuple[float, ...] = (0.25, 0.5, 0.7, 0.85, 1.0)
     """Shares of training at which a run is measured."""
     resolution: int = 256
@@ -41,7 +37,13 @@ class Samplers:
     on_table: bool = False
     """Leave the foot of an object that stands on a table out of accuracy."""
     output_dir: Path = Path("neus_bench")
-    """Folder for samplers.csv and the plots; a run of the same command there continues it."""
+    """Folder for the table and the plots; a run of the same command there continues it."""
+
+    title: ClassVar[str]
+    """Name of the table's file."""
+    baseline: ClassVar[str]
+    """What all others are compared with."""
+    usual_minutes: ClassVar[float] = 2.0
 
     def main(self) -> None:
         """Compare; input that the user can mend ends in one sentence and exit code 1."""
@@ -74,6 +76,51 @@ class Samplers:
         if not ascending or not self.moments or self.moments[-1] != 1.0:
             raise InputError("--moments have to be ascending shares of training, above 0, the last of them 1.")
 
+    @property
+    def minutes_of_a_run(self) -> float | None:
+        """None if steps are what counts."""
+        return self.usual_minutes if self.minutes is None and self.steps is None else self.minutes
+
+    def strategies(self) -> list[str]:
+        """The words of what is to be compared, each once; raises InputError for a word that is none."""
+        raise NotImplementedError
+
+    def method_of(self, strategy: str) -> str:
+        """The method that is trained with it."""
+        raise NotImplementedError
+
+    def settings(self) -> dict[str, object]:
+        """What results depend on, besides what is compared."""
+        return {
+            "minutes": self.minutes_of_a_run,
+            "steps": self.steps,
+            "moments": self.moments,
+            "resolution": self.resolution,
+            "on_table": self.on_table,
+        }
+
+    def apply(self, pipeline: "SurfacePipelineConfig", strategy: str) -> None:
+        """Bring it into the options of its method."""
+        raise NotImplementedError
+
+    def show(self, rows: "list[Measurement]", scene: str, console: Console) -> Path:
+        """Print the table of a scene; returns where its plot belongs."""
+        raise NotImplementedError
+
+
+@dataclass
+class Samplers(Comparison):
+    """Train with every strategy that picks pixels, and say what each buys. Finished runs are never made again."""
+
+    only: tuple[str, ...] = ()
+    """Strategies to compare, apart by commas or blanks; one with options (quadtree:threshold=0.02) is a word of its
+    own. All, with their defaults, if none is given."""
+    method: Literal["neus-hash", "neuralangelo-mask-sfm"] = "neus-hash"
+    """Method to train."""
+
+    title: ClassVar[str] = "samplers"
+    baseline: ClassVar[str] = "uniform"
+
     def strategies(self) -> list[str]:
         """The words of the strategies to compare, each once."""
         from neus_ns.pixels.choice import SAMPLERS, sampler_config, sampler_text
@@ -82,6 +129,70 @@ class Samplers:
         chosen = [sampler_text(sampler_config(word.strip())) for word in words if word.strip()]
         return list(dict.fromkeys(chosen)) or list(SAMPLERS)
 
+    def method_of(self, strategy: str) -> str:
+        """The same for all."""
+        return self.method
+
+    def settings(self) -> dict[str, object]:
+        """What results depend on, besides the strategy."""
+        return {"method": self.method} | super().settings()
+
+    def apply(self, pipeline: "SurfacePipelineConfig", strategy: str) -> None:
+        """Let the strategy pick the pixels."""
+        from neus_ns.cli.bench.run import with_sampler
+
+        with_sampler(pipeline, strategy)
+
+    def show(self, rows: "list[Measurement]", scene: str, console: Console) -> Path:
+        """Print how far each strategy got, and what it needed for that."""
+        from neus_ns.cli.bench.compare import table_of
+
+        console.print(table_of(rows, scene))
+        return self.output_dir / f"{scene}.png"
+
+
+@dataclass
+class Ablation(Comparison):
+    """Train neuralangelo-mask-sfm whole and without each of its parts, and say what each part buys. Finished runs are
+    never made again."""
+
+    only: tuple[str, ...] = ()
+    """Variants to compare, apart by commas or blanks; all if none is given (a wrong name lists them)."""
+    minutes: float | None = None
+    """Minutes of every run, 5 if --steps is not given either."""
+
+    title: ClassVar[str] = "ablation"
+    baseline: ClassVar[str] = "full"
+    usual_minutes: ClassVar[float] = 5.0
+
+    def strategies(self) -> list[str]:
+        """The names of the variants to compare, each once."""
+        from neus_ns.cli.bench.ablation import VARIANTS, variant_named
+
+        names = [part.strip() for word in self.only for part in word.split(",") if part.strip()]
+        for name in names:
+            variant_named(name)
+        return list(dict.fromkeys(names)) or list(VARIANTS)
+
+    def method_of(self, strategy: str) -> str:
+        """The variant's own."""
+        from neus_ns.cli.bench.ablation import variant_named
+
+        return variant_named(strategy).method
+
+    def apply(self, pipeline: "SurfacePipelineConfig", strategy: str) -> None:
+        """Set the options in which the variant differs."""
+        from neus_ns.cli.bench.ablation import set_options, variant_named
+
+        set_options(pipeline, variant_named(strategy).options)
+
+    def show(self, rows: "list[Measurement]", scene: str, console: Console) -> Path:
+        """Print how each variant ended."""
+        from neus_ns.cli.bench.ablation import ablation_table
+
+        console.print(ablation_table(rows, scene))
+        return self.output_dir / f"{scene}_ablation.png"
+
 
 def scene_name(scene: Path) -> str:
     """What a capture is called in tables."""
@@ -89,39 +200,32 @@ def scene_name(scene: Path) -> str:
     return path.parent.name if path.is_file() else path.name
 
 
-def compare(options: Samplers) -> None:
+def compare(options: Comparison) -> None:
     """Make the runs that are missing, then print the tables and draw the plots."""
     # Imported here because it loads all of nerfstudio, which `--help` should not wait for.
     strategies = options.strategies()
-    from neus_ns.cli.bench.compare import BASELINE, table_of
     from neus_ns.cli.bench.plot import plot
     from neus_ns.cli.bench.record import Record
 
-    minutes = _MINUTES if options.minutes is None and options.steps is None else options.minutes
-    settings = {"method": options.method, "minutes": minutes, "steps": options.steps, "moments": options.moments}
-    settings |= {"resolution": options.resolution, "on_table": options.on_table}
-    record = Record(options.output_dir / "samplers.csv", settings)
+    record = Record(options.output_dir / f"{options.title}.csv", options.settings())
     console = Console()
     try:
-        make_runs(options, strategies, minutes, record, console)
+        make_runs(options, strategies, record, console)
     finally:
         for name in (scene_name(scene) for scene in options.scenes):
             rows = [row for row in record.rows if row.scene == name]
             if not rows:
                 continue
-            console.print(table_of(rows, name))
-            if all(row.strategy != BASELINE for row in rows):
-                console.print(f"Without a run of {BASELINE} there is nothing to compare the effort with.")
-            picture = options.output_dir / f"{name}.png"
-            plot(rows, name, picture)
+            picture = options.show(rows, name, console)
+            if all(row.strategy != options.baseline for row in rows):
+                console.print(f"Without a run of {options.baseline} there is nothing to compare with.")
+            plot(rows, name, picture, options.baseline)
             console.print(f"plot  {picture}", highlight=False)
         if record.rows:
             console.print(f"rows  {record.path}", highlight=False)
 
 
-def make_runs(
-    options: Samplers, strategies: list[str], minutes: float | None, record: "Record", console: Console
-) -> None:
+def make_runs(options: Comparison, strategies: list[str], record: "Record", console: Console) -> None:
     """Train whatever the record does not hold yet, and keep it there."""
     from nerfstudio.utils.rich_utils import CONSOLE
 
@@ -157,8 +261,8 @@ def make_runs(
             CONSOLE.quiet = run.scene in reported
             reported.add(run.scene)
             try:
-                length = Length(minutes, options.steps)
-                record.add(train_measured(run, data[run.scene], options.method, length, measuring, show))
+                length, method = Length(options.minutes_of_a_run, options.steps), options.method_of(run.strategy)
+                record.add(train_measured(run, data[run.scene], method, length, measuring, show, options.apply))
             except InputError as error:
                 # Only a strategy that was not asked for by name, and that cannot work on this capture, is left out.
                 if options.only or number == 0:
@@ -174,7 +278,7 @@ def make_runs(
 
 def entrypoint() -> None:
     """The command `neus-bench`."""
-    tyro.extras.subcommand_cli_from_dict({"samplers": Samplers}, description=__doc__).main()
+    tyro.extras.subcommand_cli_from_dict({"samplers": Samplers, "ablation": Ablation}, description=__doc__).main()
 
 
 if __name__ == "__main__":

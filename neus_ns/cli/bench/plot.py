@@ -18,7 +18,7 @@ _EFFORTS: tuple[tuple[Effort, str], ...] = (("rays", "million rays"), ("seconds"
 _SCALE = {"rays": 1e-6, "seconds": 1.0, "cpu_seconds": 1.0}
 
 
-def plot(rows: Sequence[Measurement], scene: str, path: Path) -> None:
+def plot(rows: Sequence[Measurement], scene: str, path: Path, baseline: str = BASELINE) -> None:
     """Write the PNG of one scene; qualities that were not measured are left out."""
     runs = runs_of(rows, scene)
     measured = [each for each in _QUALITIES if any(getattr(row, each[0]) is not None for row in rows)]
@@ -29,7 +29,7 @@ def plot(rows: Sequence[Measurement], scene: str, path: Path) -> None:
         for (effort, effort_title), axes in zip(_EFFORTS, line, strict=True):
             for number, (strategy, of_strategy) in enumerate(runs.items()):
                 # The baseline stands out, since everything is compared with it.
-                first = strategy == BASELINE
+                first = strategy == baseline
                 style = {"color": "black" if first else colours[number % 20], "linewidth": 2.4 if first else 1.3}
                 _draw(axes, of_strategy, quality, effort, strategy, style)
             axes.set_xlabel(effort_title)

@@ -56,6 +56,11 @@ class Length:
     steps: int | None
 
 
+def with_sampler(pipeline: SurfacePipelineConfig, strategy: str) -> None:
+    """Let a strategy pick the pixels."""
+    pipeline.datamanager.pixel_sampler = sampler_config(strategy)
+
+
 def train_measured(
     run: Run,
     data: Path,
@@ -63,10 +68,16 @@ def train_measured(
     length: Length,
     measuring: Measuring,
     show: Callable[[float], None],
+    apply: Callable[[SurfacePipelineConfig, str], None] = with_sampler,
 ) -> list[Measurement]:
-    """Train, and return what was measured on the way. Raises InputError, or DivergedError for NaN."""
+    """Train, and return what was measured on the way; `apply` brings the run's strategy into the method's options.
+
+    Raises InputError, or DivergedError for NaN.
+    """
     with tempfile.TemporaryDirectory() as folder:
         config = _config(run, data, method, length, Path(folder))
+        assert isinstance(config.pipeline, SurfacePipelineConfig)
+        apply(config.pipeline, run.strategy)
         _set_random_seed(config.machine.seed)
         try:
             trainer = config.setup(local_rank=0, world_size=1)
@@ -90,7 +101,6 @@ def _config(run: Run, data: Path, method: str, length: Length, folder: Path) -> 
     config = METHODS[method]()
     assert isinstance(config.pipeline, SurfacePipelineConfig)
     config.pipeline.datamanager.data = data
-    config.pipeline.datamanager.pixel_sampler = sampler_config(run.strategy)
     config.output_dir, config.experiment_name, config.timestamp = folder, "bench", "run"
     config.vis, config.logging.local_writer.enable = "tensorboard", False
     config.steps_per_eval_image = 0

@@ -1,0 +1,89 @@
+"""The variants of neuralangelo-mask-sfm, each without one of its parts, and the table that says what each part buys."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rich.table import Table
+
+from neus_ns.cli.bench.compare import Spread, runs_of
+from neus_ns.cli.bench.record import Measurement
+from neus_ns.errors import InputError
+
+FULL = "full"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A method, and the options of its pipeline that are changed, by their dotted names."""
+
+    words: str
+    options: Mapping[str, object] = field(default_factory=dict)
+    method: str = "neuralangelo-mask-sfm"
+
+
+# More levels than any preset has: all are active from the first step.
+_ALL_LEVELS = 99
+VARIANTS: dict[str, Variant] = {
+    FULL: Variant("the method as it is"),
+    "no-masks": Variant("photographs alone: no silhouette, no visual hull", {"datamanager.masks": False}),
+    "no-mask-loss": Variant(
+        "masks as hull and cut-out only", {"model.weights.mask": 0.0, "model.weights.mask_mse": 0.0}
+    ),
+    # Their sightlines go with the points' own schedule, and the weight is for the log to tell the truth.
+    "no-sfm": Variant("no SfM points or sightlines", {"model.weights.points": 0.0, "model.schedule.points_until": 0.0}),
+    "analytic": Variant("closed-form gradients from the start", {"model.schedule.analytic_from": 0.0}),
+    "analytic-late": Variant("closed-form gradients once all levels are open", {"model.schedule.analytic_from": 0.5}),
+    "no-curvature": Variant("no curvature loss", {"model.weights.curvature": 0.0}),
+    "no-coarse-to-fine": Variant("all levels from the start", {"model.schedule.first_levels": _ALL_LEVELS}),
+    "no-smooth": Variant("normals of neighbours free", {"model.weights.smooth": 0.0}),
+    "neus-hash": Variant("the fast method, as a yardstick", method="neus-hash"),
+}
+
+
+def variant_named(name: str) -> Variant:
+    """A variant by its name; raises InputError for a name that is none."""
+    if name not in VARIANTS:
+        raise InputError(f"'{name}' is no variant; choose among {', '.join(VARIANTS)}.")
+    return VARIANTS[name]
+
+
+def set_options(config: object, options: Mapping[str, object]) -> None:
+    """Change options of a configuration by their dotted names."""
+    for name, value in options.items():
+        *parts, last = name.split(".")
+        owner = config
+        for part in parts:
+            owner = getattr(owner, part)
+        # Setting an option that does not exist would change nothing, in silence.
+        getattr(owner, last)
+        setattr(owner, last, value)
+
+
+def ablation_table(rows: Sequence[Measurement], scene: str) -> Table:
+    """One line a variant: how it ended, next to the whole method, and what a step of it cost."""
+    runs = runs_of(rows, scene)
+    whole = _ends(runs.get(FULL, []), "chamfer").values
+    table = Table(title=f"{scene}: what each part of neuralangelo-mask-sfm buys")
+    table.add_column("variant")
+    headings = ("Chamfer %", f"x {FULL}", "accuracy", "completeness", "PSNR", "steps", "ms a step")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    table.add_column("what differs")
+    for name, of_variant in runs.items():
+        chamfer = _ends(of_variant, "chamfer")
+        ratio = Spread(tuple(value * len(whole) / sum(whole) for value in chamfer.values) if whole else (), 0)
+        cells = [chamfer.text("{:.3f}".format), ratio.text("{:.2f}".format) if ratio.values else ""]
+        shapes: dict[str, Callable[[float], str]] = {"accuracy": "{:.3f}".format, "completeness": "{:.3f}".format}
+        shapes |= {"psnr": "{:.2f}".format, "step": "{:.0f}".format}
+        cells += [_ends(of_variant, column).text(shape) for column, shape in shapes.items()]
+        pace = tuple(1e3 * run[-1].seconds / run[-1].step for run in of_variant)
+        words = VARIANTS[name].words if name in VARIANTS else ""
+        table.add_row(name, *cells, Spread(pace, len(pace)).text("{:.0f}".format), words)
+    return table
+
+
+def _ends(runs: Sequence[Sequence[Measurement]], column: str) -> Spread:
+    """A column at the end of each run that has it."""
+    values = [getattr(run[-1], column) for run in runs]
+    known = tuple(float(value) for value in values if value is not None)
+    return Spread(known, len(known))

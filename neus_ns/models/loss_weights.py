@@ -1,0 +1,23 @@
+"""How much each loss term counts."""
+
+from dataclasses import dataclass
+
+
+@dataclass
+class LossWeights:
+    """Weights of the loss terms; the colour loss is summed over channels, as in NeuS."""
+
+    colour: float = 1.0
+    """Absolute colour error."""
+    eikonal: float = 0.1
+    """Departure of the distance's gradient from unit length."""
+    mask: float = 0.1
+    """Cross-entropy of opacity against the foreground mask, wherever masks exist."""
+    free_space: float = 10.0
+    """Shortfall of the distance below its bound where space is free: outside the masks' visual hull, on sightlines."""
+    points: float = 3.0
+    """Distance at the structure-from-motion points, where there are any; fades out, see the schedule."""
+    smooth: float = 0.02
+    """Change of the surface's normal from one point to another beside it: decides where photographs do not."""
+    smooth_reach: float = 0.05
+    """How far apart such points typically are, in radii of the region of interest."""
