@@ -6,30 +6,25 @@ What differs from neus-hash, and nothing else:
     curvature    |Laplacian| from the same taps, fading as levels open
     masks        cross-entropy and squared error of the opacity; pixels on an outline count less
     SfM points   |distance| at the points that the batch's own photographs see, as sure as each point is
-    patches      correlation of grey patches around surface points with their like in other photographs
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
-from neus_ns.data.grey_photos import GreyPhotos
-from neus_ns.data.tracks.record import SfmTracks
-from neus_ns.data.views import Views
 from neus_ns.fields.numerical_field import NumericalFieldConfig
 from neus_ns.fields.sdf import SdfSample
 from neus_ns.fields.sdf_numerical import NumericalSdfNetwork
 from neus_ns.losses.geometric import curvature, near_surface
 from neus_ns.losses.silhouette import silhouette_bce, silhouette_mse
 from neus_ns.models.loss_weights import LossWeights
-from neus_ns.models.neus_hash import NeusHashModel, NeusHashModelConfig, SurfaceSamples
+from neus_ns.models.neus_hash import NeusHashModel, NeusHashModelConfig
 from neus_ns.models.numerical_schedule import NumericalSchedule
-from neus_ns.models.patch_witness import PatchConfig, PatchLoss, PatchWitness
+from neus_ns.models.samples import SurfaceSamples
 from neus_ns.models.seen_points import SeenPoints, SeenSpace
 
 # Structure-from-motion points looked at per step; of them only the distance is asked, a fifth of a sample's cost.
@@ -48,8 +43,6 @@ class WitnessWeights(LossWeights):
     """Squared difference of opacity and foreground mask, wherever masks exist."""
     mask_edge: float = 0.3
     """How much a pixel on the outline of its mask counts in both mask losses, next to one away from it."""
-    patches: float = 0.5
-    """Disagreement of photographs about patches of the surface (Geo-NeuS); 0 leaves them out."""
 
 
 @dataclass
@@ -63,8 +56,6 @@ class NeuralangeloModelConfig(NeusHashModelConfig):
     """Weights of the losses."""
     schedule: NumericalSchedule = field(default_factory=NumericalSchedule)
     """What changes while training."""
-    patches: PatchConfig = field(default_factory=PatchConfig)
-    """How photographs are compared with one another."""
 
 
 class NeuralangeloModel(NeusHashModel):
@@ -72,21 +63,10 @@ class NeuralangeloModel(NeusHashModel):
 
     config: NeuralangeloModelConfig
     known_space: SeenSpace
-    _patches: PatchWitness | None = None
 
     def populate_modules(self) -> None:
         super().populate_modules()
         self.known_space = SeenSpace(self.config.sampling.grid_resolution)
-
-    def enter_photographs(
-        self, photos: Callable[[], GreyPhotos], views_parser: Views, tracks_parser: SfmTracks | None
-    ) -> None:
-        """Prepare the comparison of patches, if it is wanted."""
-        if self.config.weights.patches > 0:
-            to_unit = self.field.frame.unit_from_parser
-            tracks = None if tracks_parser is None else tracks_parser.moved(to_unit)
-            views = views_parser.moved(to_unit)
-            self._patches = PatchWitness(self.config.patches, photos(), views, tracks, self.device)
 
     @property
     def sdf_network(self) -> NumericalSdfNetwork:
@@ -104,7 +84,6 @@ class NeuralangeloModel(NeusHashModel):
         strength = schedule.curvature_strength(progress, network.grid.active, network.grid.layout)
         self.curvature_strength = 0.0 if network.analytic else strength
         self.points_reach = schedule.points_reach(progress)
-        self.patches_strength = schedule.patches_strength(progress)
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Any]:
         """As the parent's; in training also the distance at points that the batch's own photographs see."""
@@ -112,18 +91,7 @@ class NeuralangeloModel(NeusHashModel):
         if self.training and self.points_strength > 0 and ray_bundle.camera_indices is not None:
             seen = self.known_space.draw_seen_by(ray_bundle.camera_indices[:, 0], _SEEN_POINTS)
             outputs["seen"] = seen, self.field.sdf_network.sdf(seen.points)
-        if self.training and self._patches is not None and self.patches_strength > 0:
-            assert ray_bundle.camera_indices is not None
-            outputs["patches"] = self.compare_patches(outputs["samples"], ray_bundle.camera_indices[:, 0])
         return outputs
-
-    def compare_patches(self, samples: SurfaceSamples, view: Int64[Tensor, " rays"]) -> PatchLoss:
-        """How far photographs disagree about the surface that rays of these views meet."""
-        assert self._patches is not None
-        if self.camera_poses is None:
-            return self._patches.loss(samples.on_rays, samples.gradient, view, None)
-        self._patches.move_cameras(self.camera_poses.refined)
-        return self._patches.loss(samples.on_rays, samples.gradient, view, self.sdf_network.sdf)
 
     def term_weights(self) -> dict[str, float]:
         """What each loss term is multiplied by at this point of the training."""
@@ -131,7 +99,6 @@ class NeuralangeloModel(NeusHashModel):
         # Here the photographs speak for the points that they see.
         factors["sfm"] = factors.pop("points")
         factors["curvature"] = weights.curvature * self.curvature_strength
-        factors["patches"] = weights.patches * self.patches_strength
         return factors | {"mask_mse": weights.mask_mse} if self.has_masks else factors
 
     def mask_losses(self, opacity: Float[Tensor, " rays"], batch: dict[str, Any]) -> dict[str, Tensor]:
@@ -154,8 +121,6 @@ class NeuralangeloModel(NeusHashModel):
         if "seen" in outputs:
             seen, sdf = outputs["seen"]
             losses["sfm"] = factor["sfm"] * self.seen_loss(seen, sdf)
-        if "patches" in outputs:
-            losses["patches"] = factor["patches"] * outputs["patches"].value
         return losses
 
     def seen_loss(self, seen: SeenPoints, sdf: Float[Tensor, " points"]) -> Float[Tensor, ""]:
@@ -167,6 +132,4 @@ class NeuralangeloModel(NeusHashModel):
         metrics = super().get_metrics_dict(outputs, batch)
         if metrics:
             metrics["tap_step"] = torch.tensor(self.sdf_network.step)
-        if "patches" in outputs:
-            metrics["patches_used"] = outputs["patches"].used
         return metrics

@@ -21,15 +21,6 @@ class NumericalSchedule(SurfaceSchedule):
     points_reach_last: float = 0.01
     """The same at the time when the points have faded out."""
 
-    patches_from: float = 0.3
-    """Share of training from which photographs are compared by patches: a surface must be nearly right for that."""
-    patches_rise: float = 0.1
-    """Share of training over which their weight then rises."""
-
-    def patches_strength(self, progress: float) -> float:
-        """Zero until `patches_from`, one when `patches_rise` has passed as well."""
-        return ramp(progress, self.patches_from, self.patches_from + self.patches_rise)
-
     def curvature_strength(self, progress: float, active_levels: int, layout: GridLayout) -> float:
         """Rises to one, and falls by the grid's growth factor with every level opened (Neuralangelo): finer detail has
         larger second derivatives, and the loss must not forbid it."""

@@ -7,7 +7,6 @@ whatever the colour network says (Geo-NeuS).
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -47,17 +46,6 @@ class PatchConfig:
     """Photographs with which one is compared, chosen once for each by what they see in common."""
     best: int = 4
     """How many of these count, those that agree most: the point may be hidden from the others."""
-
-
-@runtime_checkable
-class ComparesPhotographs(Protocol):
-    """A model that wants to see whole photographs, not only the pixels of its rays."""
-
-    def enter_photographs(
-        self, photos: Callable[[], GreyPhotos], views_parser: Views, tracks_parser: SfmTracks | None
-    ) -> None:
-        """Take in the training photographs, made when asked for, and who sees which points; after the scene frame."""
-        ...
 
 
 @dataclass(frozen=True)

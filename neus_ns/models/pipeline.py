@@ -29,7 +29,6 @@ from neus_ns.data.views import Views
 from neus_ns.kernels.resting import let_waiting_threads_sleep
 from neus_ns.models.drawn_view import ViewerPicture
 from neus_ns.models.neus_hash import NeusHashModel, NeusHashModelConfig
-from neus_ns.models.patch_witness import ComparesPhotographs
 from neus_ns.models.preset_choice import choose_sizes
 from neus_ns.models.sizes import PresetChoice, sizes_of, take_over
 from neus_ns.pixels.drawn import DrawnPixels
@@ -133,9 +132,8 @@ class SurfacePipeline(VanillaPipeline):
             centre, radius = scene.region.centre, scene.region.radius
             allowed = carve(scene.views, centre, radius, model.grid.resolution, _MASK_MARGIN_PX, unseen=False)
         model.enter_scene(scene.frame, allowed, scene.tracks, scene.views)
-        if isinstance(model, ComparesPhotographs):
-            photos = partial(grey_photos, manager.train_store, manager.train_dataset.cameras)
-            model.enter_photographs(photos, scene.views, scene.tracks)
+        photos = partial(grey_photos, manager.train_store, manager.train_dataset.cameras)
+        model.enter_photographs(photos, scene.views, scene.tracks)
         CONSOLE.log(model.backends.reason)
 
     def write_scene(self, folder: Path) -> None:
