@@ -75,9 +75,7 @@ class CaptureOptions:
         if not 0.0 <= self.gloss <= 1.0:
             raise InputError(f"Gloss goes from 0 (matt) to 1 (varnished), got {self.gloss}.")
         if self.gloss > 0.0 and self.material != "varnish":
-            raise InputError(
-                f"Gloss is a property of varnish; {self.material} has its own: leave it at 0."
-            )
+            raise InputError(f"Gloss is a property of varnish; {self.material} has its own: leave it at 0.")
 
 
 @contextmanager
