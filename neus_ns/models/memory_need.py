@@ -82,7 +82,7 @@ def _bytes_per_sample(model: NeusHashModelConfig, sizes: Sizes, encoding: Encodi
     hidden = (3 if trains else 2) * rows * sizes.sdf_width * (2 if taps is None else 1)
     colour = sizes.colour_layers * sizes.colour_width + 2 * sizes.feature_width
     numbers = encoded + hidden + (3 if trains else 1) * colour + _PER_SAMPLE
-    return _FLOAT * numbers + (_torch_rows_bytes(sizes, rows) if encoding == "torch" else 0)
+    return _FLOAT * numbers + (_torch_rows_bytes(sizes, rows) // (1 if trains else 2) if encoding == "torch" else 0)
 
 
 def _torch_rows_bytes(sizes: Sizes, rows: int) -> int:

@@ -10,6 +10,8 @@ from neus_ns.models.sizes import PRESETS, Preset, PresetChoice, SizedConfig, Siz
 
 # What a run may take of what is free when the choice is ours: estimates err, and displays and other programs grow.
 _SHARE = 0.85
+# Gigabytes that a set of sizes is meant for; smaller cards are slower too, so what merely fits is not yet right.
+_MEANT_FOR: dict[Preset, float] = {"cpu": 0, "8gb": 8, "12gb": 12, "16gb": 16, "24gb": 24}
 
 
 def choose_sizes(config: SizedConfig, has_masks: bool, device: torch.device) -> str:
@@ -40,10 +42,13 @@ def choose_sizes(config: SizedConfig, has_masks: bool, device: torch.device) -> 
 
 
 def fitting(needs: dict[Preset, int], free: int | None, device_type: str) -> Preset:
-    """The largest preset that leaves some room. A processor gets its own: larger ones would take it days."""
+    """The largest preset that is meant for so much memory and leaves some room; a processor gets its own."""
     if device_type != "cuda" or free is None:
         return "cpu"
-    roomy: list[Preset] = [name for name, need in needs.items() if need <= _SHARE * free]
+    usable = _SHARE * free
+    roomy: list[Preset] = [
+        name for name, need in needs.items() if need <= usable and _SHARE * _MEANT_FOR[name] * 1e9 <= free
+    ]
     return roomy[-1] if roomy else "cpu"
 
 

@@ -64,7 +64,7 @@ def ablation_table(rows: Sequence[Measurement], scene: str) -> Table:
     runs = runs_of(rows, scene)
     whole = _ends(runs.get(FULL, []), "chamfer").values
     table = Table(title=f"{scene}: what each part of neuralangelo-mask-sfm buys")
-    table.add_column("variant")
+    table.add_column("variant", no_wrap=True)
     headings = ("Chamfer %", f"x {FULL}", "accuracy", "completeness", "PSNR", "steps", "ms a step")
     for heading in headings:
         table.add_column(heading, justify="right")

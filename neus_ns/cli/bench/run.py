@@ -93,7 +93,7 @@ def train_measured(
                 raise end.__cause__ from None
             raise
         finally:
-            _end_log()
+            end_log()
         return watch.measured
 
 
@@ -112,7 +112,7 @@ def _config(run: Run, data: Path, method: str, length: Length, folder: Path) -> 
     return config
 
 
-def _end_log() -> None:
+def end_log() -> None:
     """nerfstudio keeps the logs of every run until the process ends, and would write the next run into all of them."""
     for each in writer.EVENT_WRITERS:
         if isinstance(each, writer.TensorboardWriter):

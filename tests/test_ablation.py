@@ -1,0 +1,136 @@
+"""`neus-bench ablation`: every variant is what its name says, and the command trains, tabulates, plots and resumes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from neus_ns.cli.bench import run as bench_run
+from neus_ns.cli.bench.ablation import FULL, VARIANTS, ablation_table, set_options, variant_named
+from neus_ns.cli.bench.command import Ablation, compare
+from neus_ns.cli.bench.record import Measurement, Record, Run
+from neus_ns.errors import InputError
+from neus_ns.kernels.layout import GridLayout
+from neus_ns.methods import neuralangelo_mask_sfm_config, neus_hash_config
+from neus_ns.models.neuralangelo import NeuralangeloModel, NeuralangeloModelConfig
+from neus_ns.models.pipeline import SurfacePipeline, SurfacePipelineConfig
+from neus_ns.training.trainer import SurfaceTrainerConfig
+from tests.scenes import tiny_capture
+
+
+def shrunk(config: SurfaceTrainerConfig) -> SurfaceTrainerConfig:
+    assert isinstance(config.pipeline, SurfacePipelineConfig)
+    config.machine.device_type = "cpu"
+    model = config.pipeline.model
+    model.backend = "torch"
+    model.sdf_field.levels, model.sdf_field.log2_rows, model.sdf_field.finest = 6, 10, 32
+    model.sampling.grid_resolution, model.sampling.steps = 16, 24
+    config.pipeline.samples_per_step = 400
+    return config
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("ablation") / "ball"
+    tiny_capture(folder, size=24, views=5)
+    return folder
+
+
+def pipeline_of(variant: str, capture: Path) -> SurfacePipeline:
+    chosen = variant_named(variant)
+    config = shrunk(neuralangelo_mask_sfm_config()).pipeline
+    assert isinstance(config, SurfacePipelineConfig)
+    config.datamanager.data = capture
+    set_options(config, chosen.options)
+    torch.manual_seed(0)
+    pipeline = config.setup(device="cpu")
+    pipeline.train()
+    pipeline.set_progress(0.2)
+    return pipeline
+
+
+def test_each_variant_is_without_what_its_name_says_and_nothing_else(capture: Path) -> None:
+    whole = set(pipeline_of(FULL, capture).get_train_loss_dict(1)[1])
+    assert {"mask", "mask_mse", "sfm", "curvature", "smooth", "free_space"} <= whole
+    missing = {
+        "no-masks": {"mask", "mask_mse"},
+        "no-sfm": {"sfm"},
+        "analytic": {"curvature"},
+        "analytic-late": set(),
+        "no-curvature": {"curvature"},
+        "no-coarse-to-fine": set(),
+    }
+    for name, terms in missing.items():
+        assert whole - set(pipeline_of(name, capture).get_train_loss_dict(1)[1]) == terms, name
+    for name, terms in (("no-mask-loss", {"mask", "mask_mse"}), ("no-smooth", {"smooth"})):
+        losses = pipeline_of(name, capture).get_train_loss_dict(1)[1]
+        assert {term for term in whole if float(losses.get(term, 0.0)) == 0.0} == terms, name
+
+
+def test_variants_change_gradients_levels_and_photographs(capture: Path) -> None:
+    def model_of(name: str) -> NeuralangeloModel:
+        model = pipeline_of(name, capture).surface_model
+        assert isinstance(model, NeuralangeloModel)
+        return model
+
+    assert model_of(FULL).sdf_network.grid.active == 4 and model_of("no-coarse-to-fine").sdf_network.grid.active == 6
+    assert model_of("analytic").sdf_network.analytic and not model_of("analytic-late").sdf_network.analytic
+    bare = pipeline_of("no-masks", capture)
+    assert not bare.datamanager.has_masks and bare.datamanager.train_store.fg is None
+    assert bare.surface_model.grid.allowed.sum() > pipeline_of(FULL, capture).surface_model.grid.allowed.sum()
+    # All levels from the start of a run to its end, however many there are.
+    schedule = NeuralangeloModelConfig().schedule
+    set_options(schedule, {"first_levels": VARIANTS["no-coarse-to-fine"].options["model.schedule.first_levels"]})
+    assert {schedule.active_levels(share, 16) for share in (0.0, 0.3, 1.0)} == {16}
+    assert schedule.curvature_strength(0.5, 16, GridLayout(16, 8, 22, 16, 2048)) == 1
+
+
+def test_a_name_that_is_none_and_an_option_that_is_none_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no-nonsense.*no-curvature"):
+        Ablation((tmp_path,), only=("full,no-nonsense",)).strategies()
+    with pytest.raises(AttributeError):
+        set_options(neus_hash_config().pipeline, {"model.weights.nonsense": 1.0})
+    assert Ablation((tmp_path,), only=("neus-hash,full", "full")).strategies() == ["neus-hash", "full"]
+    assert Ablation((tmp_path,)).strategies() == list(VARIANTS)
+    assert Ablation((tmp_path,)).minutes_of_a_run == 5.0 and Ablation((tmp_path,), steps=9).minutes_of_a_run is None
+
+
+def measured(variant: str, chamfer: float | None, seed: int = 0) -> Measurement:
+    return Measurement("ball", variant, seed, 1.0, 200, 1000, 20.0, 30.0, 25.0, chamfer, chamfer, chamfer)
+
+
+def test_the_table_sets_every_variant_against_the_whole() -> None:
+    rows = [measured(FULL, 0.2), measured(FULL, 0.4, seed=1), measured("no-sfm", 0.6), measured("analytic", None)]
+    table = ablation_table(rows, "ball")
+    console = Console(width=250, record=True, quiet=False, file=open("/dev/null", "w"))
+    console.print(table)
+    lines = {line.split()[1]: line for line in console.export_text().splitlines() if line.count("│") > 4}
+    assert "0.300 (0.200 to 0.400)" in lines[FULL] and "1.00 (0.67 to 1.33)" in lines[FULL]
+    assert "2.00" in lines["no-sfm"] and "100" in lines["no-sfm"] and "no SfM points" in lines["no-sfm"]
+    assert "2.00" not in lines["analytic"]
+    assert ablation_table(rows[2:], "ball").row_count == 2
+
+
+def test_the_command_as_a_whole_and_again(capture: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setitem(bench_run.METHODS, "neus-hash", lambda: shrunk(neus_hash_config()))
+    monkeypatch.setitem(bench_run.METHODS, "neuralangelo-mask-sfm", lambda: shrunk(neuralangelo_mask_sfm_config()))
+    options = Ablation((capture,), only=("full,neus-hash",), steps=3, moments=(1.0,), resolution=24)
+    options = replace(options, output_dir=tmp_path)
+    options.main()
+    shown = capsys.readouterr().out
+    assert "neus-hash" in shown and "ablation.csv" in shown
+    assert (tmp_path / "ball_ablation.png").stat().st_size > 10_000
+    rows = Record(tmp_path / "ablation.csv", options.settings()).rows
+    assert [(row.strategy, row.step) for row in rows] == [(FULL, 3), ("neus-hash", 3)]
+
+    made: list[Run] = []
+
+    def instead(run: Run, *_) -> list[Measurement]:
+        made.append(run)
+        return [measured(run.strategy, 0.5, run.seed)]
+
+    monkeypatch.setattr(bench_run, "train_measured", instead)
+    compare(replace(options, only=("full,no-sfm",)))
+    assert made == [Run("ball", "no-sfm", 0)]
