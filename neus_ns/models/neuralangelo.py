@@ -41,6 +41,8 @@ class WitnessWeights(LossWeights):
     """Sum of the distance's second derivatives, before the schedule (Neuralangelo)."""
     mask_mse: float = 0.1
     """Squared difference of opacity and foreground mask, wherever masks exist."""
+    patches: float = 0.5
+    """Disagreement of photographs about patches of the surface (Geo-NeuS); 0 leaves them out."""
     mask_edge: float = 0.3
     """How much a pixel on the outline of its mask counts in both mask losses, next to one away from it."""
 
