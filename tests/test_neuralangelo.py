@@ -175,7 +175,9 @@ def test_patches_are_compared_late_and_shape_the_surface_but_no_camera(capture, 
     pipeline.train()
     pipeline.set_progress(0.29)
     assert "patches" not in pipeline.get_train_loss_dict(8)[1]
-    pipeline.set_progress(0.6)
+    pipeline.set_progress(0.71)
+    assert "patches" not in pipeline.get_train_loss_dict(8)[1]
+    pipeline.set_progress(0.5)
     _, losses, metrics = pipeline.get_train_loss_dict(8)
     assert metrics["patches_weight"] == pytest.approx(0.2) and metrics["patches_used"] > 0
     assert losses["patches"].detach() == pytest.approx(0.2 * float(metrics["patches_term"]))
@@ -193,7 +195,7 @@ def test_without_their_weight_no_patches_are_prepared(capture, tmp_path):
     model_config(config).weights.patches = 0.0
     pipeline = pipeline_of(trained(config))
     pipeline.train()
-    pipeline.set_progress(0.6)
+    pipeline.set_progress(0.5)
     _, losses, metrics = pipeline.get_train_loss_dict(1)
     assert "patches" not in losses and "patches_used" not in metrics
 
