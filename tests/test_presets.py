@@ -17,7 +17,7 @@ from neus_ns.models import preset_choice
 from neus_ns.models.memory_need import memory_need
 from neus_ns.models.pipeline import SurfacePipelineConfig, surface_pipeline
 from neus_ns.models.preset_choice import choose_sizes, fitting
-from neus_ns.models.sizes import PRESETS, Sizes, set_sizes, sizes_of, with_own
+from neus_ns.models.sizes import PRESETS, Preset, Sizes, set_sizes, sizes_of, with_own
 from neus_ns.training.trainer import SurfaceTrainer, SurfaceTrainerConfig
 from tests.scenes import tiny_capture
 
@@ -67,7 +67,7 @@ def test_the_largest_that_leaves_room_is_chosen(monkeypatch: pytest.MonkeyPatch)
         assert f"preset {chosen[-1]}" in sentence and f"{free:.1f} GB" in sentence
         assert "--pipeline.preset" in sentence and "\n" not in sentence
     assert chosen == ["cpu", "8gb", "12gb", "16gb", "24gb", "24gb"]
-    needs = {name: 1 for name in PRESETS}
+    needs: dict[Preset, int] = {name: 1 for name in PRESETS}
     assert fitting(needs, None, "cuda") == fitting(needs, 10**15, "cpu") == fitting(needs, 10**15, "mps") == "cpu"
 
 
