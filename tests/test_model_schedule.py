@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import pytest
 import torch
 
 from neus_ns.data.tracks.record import SfmTracks
@@ -87,6 +88,12 @@ def test_input_errors_end_any_command_in_one_sentence():
     assert done.returncode == 1 and done.stderr == "The file x.json is empty; write it again.\n"
     bug = code.replace("raise InputError", "raise KeyError")
     assert "Traceback" in subprocess.run([sys.executable, "-c", bug], capture_output=True, text=True).stderr
+
+
+def test_patches_come_when_the_shape_has_begun_and_leave_the_last_word_to_colours():
+    schedule = SurfaceSchedule(patches_from=0.2, patches_rise=0.2, patches_until=0.8)
+    strength = [schedule.patches_strength(progress) for progress in (0.0, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 1.0)]
+    assert strength == pytest.approx([0, 0, 0.5, 1, 1, 0.5, 0, 0])
 
 
 def test_points_are_drawn_by_how_well_they_are_known():

@@ -163,6 +163,41 @@ def test_curvature_moves_no_camera(capture, tmp_path):
         assert all(gradient is None for gradient in gradients)
 
 
+@pytest.mark.parametrize("poses_are_corrected", [False, True])
+def test_patches_are_compared_late_and_shape_the_surface_but_no_camera(capture, tmp_path, poses_are_corrected):
+    config = tiny_config(capture[0], tmp_path, 8)
+    model_config(config).cameras.optimise = poses_are_corrected
+    model_config(config).weights.patches = 0.2
+    # At 32 pixels the whole ball is hardly larger than a patch of the usual size.
+    model_config(config).patches.side, model_config(config).patches.every = 3, 1
+    pipeline = pipeline_of(trained(config))
+    model = model_of(pipeline)
+    pipeline.train()
+    pipeline.set_progress(0.29)
+    assert "patches" not in pipeline.get_train_loss_dict(8)[1]
+    pipeline.set_progress(0.6)
+    _, losses, metrics = pipeline.get_train_loss_dict(8)
+    assert metrics["patches_weight"] == pytest.approx(0.2) and metrics["patches_used"] > 0
+    assert losses["patches"].detach() == pytest.approx(0.2 * float(metrics["patches_term"]))
+    (gradient,) = torch.autograd.grad(losses["patches"], [model.sdf_network.hidden.weight], retain_graph=True)
+    assert gradient.abs().max() > 0 and gradient.isfinite().all()
+    if model.camera_poses is not None:
+        motion = [*model.camera_poses.parameters()]
+        assert torch.autograd.grad(losses["patches"], motion, allow_unused=True) == (None,)
+    pipeline.eval()
+    assert "patches" not in pipeline.get_eval_loss_dict(8)[1]
+
+
+def test_without_their_weight_no_patches_are_prepared(capture, tmp_path):
+    config = tiny_config(capture[0], tmp_path, 1)
+    model_config(config).weights.patches = 0.0
+    pipeline = pipeline_of(trained(config))
+    pipeline.train()
+    pipeline.set_progress(0.6)
+    _, losses, metrics = pipeline.get_train_loss_dict(1)
+    assert "patches" not in losses and "patches_used" not in metrics
+
+
 def test_without_masks_only_the_silhouette_goes(tmp_path):
     folder = tmp_path / "bare"
     tiny_capture(folder, size=32, views=6, masks=False)

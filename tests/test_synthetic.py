@@ -14,6 +14,7 @@ from PIL import Image
 from neus_ns.data.synthetic.cameras import Pinhole, pixel_centres, train_cameras
 from neus_ns.data.synthetic.capture import CaptureOptions, capture_is_complete, write_capture
 from neus_ns.data.synthetic.demo import CENTRE_WORLD, RADIUS, demo_sdf, demo_shape
+from neus_ns.data.synthetic.materials import Varnish
 from neus_ns.data.synthetic.render import photographs
 from neus_ns.data.synthetic.shading import shade
 from neus_ns.data.synthetic.shapes import project_to_surface, surface_normals
@@ -96,7 +97,7 @@ def test_traced_depth_agrees_with_a_dense_float64_walk() -> None:
 
 def test_hits_lie_on_the_surface_and_masks_are_the_hits(capture: Path) -> None:
     cameras = read_cameras(capture)[::5]
-    pictures = photographs(demo_shape(), [camera for camera, _ in cameras], gloss=0.0)
+    pictures = photographs(demo_shape(), [camera for camera, _ in cameras], Varnish(0.0))
     for (camera, mask), picture in zip(cameras, pictures, strict=True):
         origins, directions = camera.rays(pixel_centres(camera.size))
         hit = picture.depth.reshape(-1).isfinite()

@@ -12,10 +12,7 @@ from neus_ns.errors import InputError
 def pinhole_views(cameras: Cameras, masks: "list[Bool[Tensor, '_h _w']] | None") -> Views:
     """The cameras in their own frame, lens distortion undone: same intrinsics, straightened masks."""
     cameras = cameras.to("cpu")
-    bends = not bool((cameras.camera_type == CameraType.PERSPECTIVE.value).all())
-    if cameras.distortion_params is not None:
-        bends = bends or bool(cameras.distortion_params.any())
-    if bends:
+    if is_bent(cameras):
         _require_lens(cameras)
         if masks is not None:
             masks = [_straighten(cameras, view, mask) for view, mask in enumerate(masks)]
@@ -29,6 +26,13 @@ def pinhole_views(cameras: Cameras, masks: "list[Bool[Tensor, '_h _w']] | None")
         height=cameras.height[:, 0].float(),
         masks=masks,
     )
+
+
+def is_bent(cameras: Cameras) -> bool:
+    """Whether any of the photographs was taken through a lens that is no pinhole."""
+    if not bool((cameras.camera_type == CameraType.PERSPECTIVE.value).all()):
+        return True
+    return cameras.distortion_params is not None and bool(cameras.distortion_params.any())
 
 
 def _require_lens(cameras: Cameras) -> None:
@@ -47,6 +51,14 @@ def _straighten(cameras: Cameras, view: int, mask: Bool[Tensor, "h w"]) -> Bool[
     Pinhole pixels that the lens did not see repeat the edge of the photograph: what is not seen must not carve.
     """
     height, width = mask.shape
+    xy = lens_positions(cameras, view, height, width)
+    seen_col = xy[..., 0].floor().long().clamp(0, width - 1)
+    seen_row = xy[..., 1].floor().long().clamp(0, height - 1)
+    return mask[seen_row, seen_col]
+
+
+def lens_positions(cameras: Cameras, view: int, height: int, width: int) -> Float[Tensor, "{height} {width} 2"]:
+    """Where in the photograph (column, row) that is which a pinhole with the same intrinsics sees at each pixel."""
     row, col = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     focal = torch.cat((cameras.fx[view], cameras.fy[view]))
     centre = torch.cat((cameras.cx[view], cameras.cy[view]))
@@ -56,10 +68,7 @@ def _straighten(cameras: Cameras, view: int, mask: Bool[Tensor, "h w"]) -> Bool[
         uv = uv * torch.atan(radius) / radius.clamp(min=1e-9)
     if cameras.distortion_params is not None:
         uv = distort(uv, cameras.distortion_params[view])
-    xy = uv * focal + centre
-    seen_col = xy[..., 0].floor().long().clamp(0, width - 1)
-    seen_row = xy[..., 1].floor().long().clamp(0, height - 1)
-    return mask[seen_row, seen_col]
+    return uv * focal + centre
 
 
 def distort(uv: Float[Tensor, "*batch 2"], params: Float[Tensor, "*#batch 6"]) -> Float[Tensor, "*batch 2"]:

@@ -22,8 +22,9 @@ from neus_ns.fields.sdf_numerical import NumericalSdfNetwork
 from neus_ns.losses.geometric import curvature, near_surface
 from neus_ns.losses.silhouette import silhouette_bce, silhouette_mse
 from neus_ns.models.loss_weights import LossWeights
-from neus_ns.models.neus_hash import NeusHashModel, NeusHashModelConfig, SurfaceSamples
+from neus_ns.models.neus_hash import NeusHashModel, NeusHashModelConfig
 from neus_ns.models.numerical_schedule import NumericalSchedule
+from neus_ns.models.samples import SurfaceSamples
 from neus_ns.models.seen_points import SeenPoints, SeenSpace
 
 # Structure-from-motion points looked at per step; of them only the distance is asked, a fifth of a sample's cost.
@@ -40,6 +41,8 @@ class WitnessWeights(LossWeights):
     """Sum of the distance's second derivatives, before the schedule (Neuralangelo)."""
     mask_mse: float = 0.1
     """Squared difference of opacity and foreground mask, wherever masks exist."""
+    patches: float = 0.5
+    """Disagreement of photographs about patches of the surface (Geo-NeuS); 0 leaves them out."""
     mask_edge: float = 0.3
     """How much a pixel on the outline of its mask counts in both mask losses, next to one away from it."""
 
@@ -129,4 +132,6 @@ class NeuralangeloModel(NeusHashModel):
     def get_metrics_dict(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Tensor]:
         """What the log shows beside the losses: the parent's, and the step of the numerical gradient."""
         metrics = super().get_metrics_dict(outputs, batch)
-        return metrics | {"tap_step": torch.tensor(self.sdf_network.step)} if metrics else metrics
+        if metrics:
+            metrics["tap_step"] = torch.tensor(self.sdf_network.step)
+        return metrics

@@ -6,22 +6,23 @@ One step, in the order it happens:
     -> signed distance, gradient, feature -> alpha -> weights -> colour -> pixels, before the background -> losses
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import tyro
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.models.base_model import Model, ModelConfig
 from torch import Tensor, nn
 from torch.nn import Parameter
 
 from neus_ns.data.frame import SceneFrame, transform_points
+from neus_ns.data.grey_photos import GreyPhotos
 from neus_ns.data.region import SceneType
 from neus_ns.data.tracks.record import SfmTracks
 from neus_ns.data.views import Views
-from neus_ns.fields.sdf import SdfSample
 from neus_ns.fields.surface_field import SurfaceField, SurfaceFieldConfig
 from neus_ns.kernels.backend import BackendChoice, choose_backend
 from neus_ns.kernels.packed import weights_from_alpha
@@ -29,9 +30,11 @@ from neus_ns.losses.geometric import below_bound, eikonal, normal_change, on_sur
 from neus_ns.losses.photometric import colour_l1
 from neus_ns.models.behind import Behind
 from neus_ns.models.camera_poses import CameraPoses, CameraPosesConfig
-from neus_ns.models.known_space import KnownPoints, KnownSpace
+from neus_ns.models.known_space import KnownSpace
 from neus_ns.models.loss_weights import LossWeights
+from neus_ns.models.patch_witness import PatchConfig, PatchLoss, PatchWitness
 from neus_ns.models.pictures import image_metrics_and_pictures
+from neus_ns.models.samples import OffRays, SurfaceSamples
 from neus_ns.models.sampling import SamplingConfig
 from neus_ns.models.scene_type import PRESETS, BackgroundChoice, background_for
 from neus_ns.models.schedule import SurfaceSchedule
@@ -39,7 +42,7 @@ from neus_ns.rays.beside import along_surface
 from neus_ns.rays.bounds import clip_to_unit_ball, without_sliding
 from neus_ns.rays.look import look
 from neus_ns.rays.occupancy import OccupancyGrid
-from neus_ns.rays.sections import Rays
+from neus_ns.rays.sections import Rays, SampledRays
 from neus_ns.rendering.composite import RenderedRays, composite
 from neus_ns.rendering.neus import alpha_from_sdf, annealed_slope
 
@@ -48,26 +51,6 @@ _FREE_POINTS = 512
 _SURFACE_POINTS = 512
 # Points on rays whose normals are compared with those beside them.
 _SMOOTHED_POINTS = 1024
-
-
-@dataclass(frozen=True)
-class SurfaceSamples:
-    """Where a batch of rays was evaluated: the samples' points, the distance's derivatives there, and their weights."""
-
-    points: Float[Tensor, "samples 3"]
-    gradient: Float[Tensor, "samples 3"]
-    weights: Float[Tensor, " samples"]
-    laplacian: Float[Tensor, " samples"] | None
-
-
-@dataclass(frozen=True)
-class OffRays:
-    """What the field says off the rays: at the known points (free ones first), then beside chosen samples on rays."""
-
-    known: KnownPoints
-    sample: SdfSample
-    gradient_on_rays: Float[Tensor, "beside 3"]
-    """The gradient at the samples that the last points lie beside."""
 
 
 @dataclass
@@ -95,6 +78,8 @@ class NeusHashModelConfig(ModelConfig):
     """What changes while training."""
     cameras: CameraPosesConfig = field(default_factory=CameraPosesConfig)
     """Correction of the photographs' poses."""
+    patches: PatchConfig = field(default_factory=PatchConfig)
+    """How photographs are compared with one another."""
     # Inherited options that a surface in the unit ball has no use for.
     enable_collider: tyro.conf.Suppress[bool] = False
     collider_params: tyro.conf.Suppress[dict[str, float] | None] = None
@@ -107,6 +92,7 @@ class NeusHashModel(Model):
 
     config: NeusHashModelConfig
     progress: Tensor
+    _patches: PatchWitness | None = None
 
     def populate_modules(self) -> None:
         super().populate_modules()
@@ -153,6 +139,16 @@ class NeusHashModel(Model):
             tracks, views = tracks_parser.moved(frame.unit_from_parser), views_parser.moved(frame.unit_from_parser)
             self.known_space.learn_points(tracks, views, self.grid.allowed)
 
+    def enter_photographs(
+        self, photos: Callable[[], GreyPhotos], views_parser: Views, tracks_parser: SfmTracks | None
+    ) -> None:
+        """Take in whole photographs, made when asked for, if they are to be compared; after the scene frame."""
+        if self.config.weights.patches > 0:
+            to_unit = self.field.frame.unit_from_parser
+            tracks = None if tracks_parser is None else tracks_parser.moved(to_unit)
+            views = views_parser.moved(to_unit)
+            self._patches = PatchWitness(self.config.patches, photos(), views, tracks, self.device)
+
     def set_progress(self, progress: float) -> None:
         """Set every schedule: called before each step, and once after a checkpoint is loaded."""
         schedule = self.config.schedule
@@ -160,6 +156,7 @@ class NeusHashModel(Model):
         self.slope_sharpness = schedule.slope_sharpness(progress)
         self.field.colour_network.view_strength = schedule.view_strength(progress)
         self.points_strength = schedule.points_strength(progress)
+        self.patches_strength = schedule.patches_strength(progress)
         if self.camera_poses is not None:
             self.camera_poses.shifts_too = progress >= self.config.cameras.turn_only_until
         self.field.sharpness.ceiling = schedule.sharpness_ceiling(progress, self.config.sdf_field.initial_inv_s)
@@ -238,7 +235,8 @@ class NeusHashModel(Model):
         surface = composite(weights, colour, sections.t_middle, sample.gradient, index, count, self.backends.kernels)
         # What a surface must be like says nothing of poses: cameras would move to where its gradient is of unit length.
         gradient = sample.gradient if self.camera_poses is None else sample.gradient.detach()
-        return surface, SurfaceSamples(points.detach(), gradient, weights.detach(), sample.laplacian)
+        on_rays = SampledRays(rays, sections, sample.sdf)
+        return surface, SurfaceSamples(points.detach(), gradient, weights.detach(), sample.laplacian, on_rays)
 
     @torch.no_grad()
     def _sdf_only(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
@@ -259,6 +257,9 @@ class NeusHashModel(Model):
         if self.training:
             outputs |= {"behind": behind, "gradient": samples.gradient, "samples": samples}
             outputs["off_rays"] = self.look_off_rays(samples)
+            if self._patches is not None and self.patches_strength > 0:
+                assert ray_bundle.camera_indices is not None
+                outputs["patches"] = self.compare_patches(samples, ray_bundle.camera_indices[:, 0])
         return outputs
 
     @torch.no_grad()
@@ -280,6 +281,14 @@ class NeusHashModel(Model):
             gradient = samples.gradient[chosen]
             beside = samples.points[chosen] + along_surface(gradient.detach(), self.config.weights.smooth_reach)
         return OffRays(known, self.field.sdf_network.sample(torch.cat([known.free, known.surface, beside])), gradient)
+
+    def compare_patches(self, samples: SurfaceSamples, view: Int64[Tensor, " rays"]) -> PatchLoss:
+        """How far photographs disagree about the surface that rays of these views meet."""
+        assert self._patches is not None
+        if self.camera_poses is None:
+            return self._patches.loss(samples.on_rays, samples.gradient, view, None)
+        self._patches.move_cameras(self.camera_poses.refined)
+        return self._patches.loss(samples.on_rays, samples.gradient, view, self.field.sdf_network.sdf)
 
     # What is wrong with it.
 
@@ -327,6 +336,7 @@ class NeusHashModel(Model):
             "free_space": weights.free_space,
             "smooth": weights.smooth,
             "points": weights.points * self.points_strength,
+            "patches": weights.patches * self.patches_strength,
         }
 
     def mask_losses(self, opacity: Float[Tensor, " rays"], batch: dict[str, Any]) -> dict[str, Tensor]:
@@ -348,6 +358,8 @@ class NeusHashModel(Model):
             losses["points"] = weights.points * self.points_strength * on_surface(surface)
         if len(free):
             losses["free_space"] = weights.free_space * below_bound(free, known.bound)
+        if "patches" in outputs:
+            losses["patches"] = weights.patches * self.patches_strength * outputs["patches"].value
         return losses
 
     def get_metrics_dict(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Tensor]:
@@ -356,7 +368,8 @@ class NeusHashModel(Model):
             return {}
         error = outputs["rgb"].detach() - self.target_colour(outputs, batch)
         rays, samples = len(error), len(outputs["gradient"])
-        return {
+        patches = {"patches_used": outputs["patches"].used} if "patches" in outputs else {}
+        return patches | {
             "psnr": -10 * torch.log10(error.square().mean()),
             "inv_s": self.field.sharpness().detach(),
             "active_levels": self.field.sdf_network.grid.active_levels,

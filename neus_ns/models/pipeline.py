@@ -7,6 +7,7 @@ level, and hands the trained surface to the exporters.
 import json
 from copy import copy
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from neus_ns.data.datamanager import SurfaceDataManager, SurfaceDataManagerConfig
+from neus_ns.data.grey_photos import grey_photos
 from neus_ns.data.hull import carve
 from neus_ns.data.region_options import RegionOptions
 from neus_ns.data.report.facts import frame_facts
@@ -130,6 +132,8 @@ class SurfacePipeline(VanillaPipeline):
             centre, radius = scene.region.centre, scene.region.radius
             allowed = carve(scene.views, centre, radius, model.grid.resolution, _MASK_MARGIN_PX, unseen=False)
         model.enter_scene(scene.frame, allowed, scene.tracks, scene.views)
+        photos = partial(grey_photos, manager.train_store, manager.train_dataset.cameras)
+        model.enter_photographs(photos, scene.views, scene.tracks)
         CONSOLE.log(model.backends.reason)
 
     def write_scene(self, folder: Path) -> None:

@@ -31,6 +31,14 @@ class SurfaceSchedule:
     view_until: float = 0.5
     """Share of training from which the view direction counts in full."""
 
+    patches_from: float = 0.3
+    """Share of training from which photographs are compared by patches: a surface must be nearly right for that."""
+    patches_rise: float = 0.1
+    """Share of training over which their weight then rises."""
+    patches_until: float = 0.7
+    """Share of training at which their weight has faded out again, from halfway on: that a patch is flat is only nearly
+    true, and the last word is the colours'."""
+
     def view_strength(self, progress: float) -> float:
         """Zero until `view_from`, one from `view_until` on."""
         return ramp(progress, self.view_from, self.view_until)
@@ -38,6 +46,11 @@ class SurfaceSchedule:
     def points_strength(self, progress: float) -> float:
         """One at the start, falling to zero at `points_until`."""
         return 1 - ramp(progress, 0.0, self.points_until)
+
+    def patches_strength(self, progress: float) -> float:
+        """Zero until `patches_from`, one when `patches_rise` has passed as well, zero again from `patches_until` on."""
+        first, last = self.patches_from + self.patches_rise, self.patches_until
+        return ramp(progress, self.patches_from, first) * (1 - ramp(progress, (first + last) / 2, last))
 
     def sharpness_ceiling(self, progress: float, initial_inv_s: float) -> float:
         """How sharp the surface may be: from twice the initial sharpness up by a constant factor per share of time."""

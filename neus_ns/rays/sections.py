@@ -51,3 +51,12 @@ class Rays:
         """Midpoints of sections, in the unit frame."""
         index = sections.ray_index
         return torch.addcmul(self.origins[index], self.directions[index], sections.t_middle[:, None])
+
+
+@dataclass(frozen=True)
+class SampledRays:
+    """Rays, the sections that they were sampled in, and the signed distance at the middle of each."""
+
+    rays: Rays
+    sections: Sections
+    sdf: Float[Tensor, " sections"]

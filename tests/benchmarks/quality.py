@@ -26,7 +26,7 @@ from neus_ns.evaluation.geometry import GroundTruth, score_mesh
 from neus_ns.methods import neuralangelo_mask_sfm_config, neus_hash_config
 from neus_ns.models.pipeline import SurfacePipelineConfig, surface_pipeline
 from neus_ns.surface.export import MeshOptions, export_surface
-from neus_ns.training.trainer import SurfaceTrainer
+from neus_ns.training.trainer import SurfaceTrainer, SurfaceTrainerConfig
 
 METHODS = {"neus-hash": neus_hash_config, "neuralangelo-mask-sfm": neuralangelo_mask_sfm_config}
 
@@ -56,12 +56,10 @@ class Length:
         return f"{self.amount:g} {self.unit}"
 
 
-def run(capture: Path, scene: Path, length: Length, options: argparse.Namespace, folder: Path) -> str:
-    """Train, export, score; one line."""
-    config = METHODS[options.method]()
+def prepared(config: SurfaceTrainerConfig, capture: Path, length: Length, seed: int, folder: Path) -> SurfaceTrainer:
+    """A trainer that is ready to train the configured method on the capture; what it writes goes into the folder."""
     assert isinstance(config.pipeline, SurfacePipelineConfig)
     config.pipeline.datamanager.data = capture
-    config.pipeline.model.sampling.refine = not options.plain_march
     config.output_dir, config.experiment_name, config.timestamp = folder, "benchmark", str(length).replace(" ", "-")
     config.vis, config.steps_per_eval_image = "tensorboard", 0
     if length.unit == "min":
@@ -69,11 +67,20 @@ def run(capture: Path, scene: Path, length: Length, options: argparse.Namespace,
     else:
         config.max_num_iterations = int(length.amount)
     config.logging.local_writer.enable = False
-    config.machine.seed = options.seed
-    torch.manual_seed(options.seed)
+    config.machine.seed = seed
+    torch.manual_seed(seed)
     trainer = config.setup(local_rank=0, world_size=1)
     assert isinstance(trainer, SurfaceTrainer)
     trainer.setup()
+    return trainer
+
+
+def run(capture: Path, scene: Path, length: Length, options: argparse.Namespace, folder: Path) -> str:
+    """Train, export, score; one line."""
+    config = METHODS[options.method]()
+    assert isinstance(config.pipeline, SurfacePipelineConfig)
+    config.pipeline.model.sampling.refine = not options.plain_march
+    trainer = prepared(config, capture, length, options.seed, folder)
     began = time.perf_counter()
     trainer.train()
     seconds = time.perf_counter() - began

@@ -148,8 +148,7 @@ class Watch:
     def after_step(self, step: int) -> None:
         """Called after every step."""
         pixels = self.pipeline.datamanager.last_pixels
-        assert pixels is not None
-        self._rays += len(pixels.flat)
+        self._rays += 0 if pixels is None else len(pixels.flat)
         progress = self.trainer.clock.progress(step + 1)
         self.show(progress)
         moments = self.measuring.moments

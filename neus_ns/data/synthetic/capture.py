@@ -21,6 +21,8 @@ from torch import Tensor
 
 from neus_ns.data.synthetic.cameras import Pinhole, held_out_cameras, train_cameras
 from neus_ns.data.synthetic.demo import demo_shape
+from neus_ns.data.synthetic.figurine import figurine_shape
+from neus_ns.data.synthetic.materials import MaterialName, material_of
 from neus_ns.data.synthetic.render import Photograph, photographs
 from neus_ns.data.synthetic.shapes import Shape
 from neus_ns.data.synthetic.truth import exact_mesh, visible_points
@@ -50,6 +52,7 @@ class CaptureOptions:
 
     `views` and `test_views` count photographs, `size` is their edge in pixels, `gloss` in [0, 1] adds a coat of varnish
     that looks different from every side, `masks` writes one foreground mask a photograph, `seed` moves the cameras.
+    `material` varnish is the demo object; the others, which mirror a studio, are a smooth figurine.
     """
 
     views: int = 40
@@ -58,6 +61,7 @@ class CaptureOptions:
     seed: int = 0
     gloss: float = 0.0
     masks: bool = True
+    material: MaterialName = "varnish"
 
     def __post_init__(self) -> None:
         if self.views < 3:
@@ -70,6 +74,8 @@ class CaptureOptions:
             )
         if not 0.0 <= self.gloss <= 1.0:
             raise InputError(f"Gloss goes from 0 (matt) to 1 (varnished), got {self.gloss}.")
+        if self.gloss > 0.0 and self.material != "varnish":
+            raise InputError(f"Gloss is a property of varnish; {self.material} has its own: leave it at 0.")
 
 
 @contextmanager
@@ -95,14 +101,14 @@ def capture_is_complete(folder: Path, options: CaptureOptions) -> bool:
 
 @_one_thread()
 def write_capture(folder: Path, options: CaptureOptions, progress: Progress = _silent) -> None:
-    """Write the demo capture, or keep the one that is there if it was made with the same options.
+    """Write the capture, or keep the one that is there if it was made with the same options.
 
     A capture of other options is replaced. A folder that holds anything else is refused with an InputError.
     """
     if capture_is_complete(folder, options):
         return
     _make_room(folder)
-    shape = demo_shape()
+    shape = demo_shape() if options.material == "varnish" else figurine_shape()
     cameras = write_views(folder, shape, options, progress)
     progress("ground truth", 0, 1)
     mesh = exact_mesh(shape)
@@ -137,7 +143,8 @@ def write_views(folder: Path, shape: Shape, options: CaptureOptions, progress: P
         (folder / "masks").mkdir(exist_ok=True)
     generator = torch.Generator().manual_seed(options.seed)
     sparse_points, sparse_colours = [], []
-    for index, picture in enumerate(photographs(shape, train + test, options.gloss)):
+    material = material_of(options.material, options.gloss)
+    for index, picture in enumerate(photographs(shape, train + test, material)):
         progress("photographs", index, len(names))
         image = (picture.image * 255.0).round().to(torch.uint8)
         Image.fromarray(image.numpy()).save(folder / "images" / names[index])

@@ -8,7 +8,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from neus_ns.data.synthetic.cameras import Pinhole, pixel_centres
-from neus_ns.data.synthetic.shading import backdrop, shade, to_display
+from neus_ns.data.synthetic.materials import Material
+from neus_ns.data.synthetic.shading import to_display
 from neus_ns.data.synthetic.shapes import Shape, surface_normals
 from neus_ns.data.synthetic.trace import ball_interval, sphere_trace
 
@@ -34,7 +35,7 @@ class Photograph:
 
 
 def _look(
-    shape: Shape, origins: Float[Tensor, "n 3"], directions: Float[Tensor, "n 3"], gloss: float
+    shape: Shape, origins: Float[Tensor, "n 3"], directions: Float[Tensor, "n 3"], material: Material
 ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, " n"]]:
     """Display colour and depth along rays."""
     origins_local = shape.local(origins)
@@ -44,10 +45,10 @@ def _look(
     seen = depth.isfinite()
     hit, missed = seen.nonzero()[:, 0], (~seen).nonzero()[:, 0]
     radiance = torch.empty_like(directions)
-    radiance[missed] = backdrop(directions[missed])
+    radiance[missed] = material.surroundings(directions[missed])
     points = origins_local[hit] + depth[hit, None] * directions[hit]
     normals = surface_normals(shape.sdf_local, points)
-    radiance[hit] = shade(shape, points, normals, directions[hit], gloss)
+    radiance[hit] = material.radiance(shape, points, normals, directions[hit])
     return to_display(radiance), depth
 
 
@@ -71,21 +72,21 @@ def _rays(cameras: Sequence[Pinhole], pixels: Sequence[Float[Tensor, "_ 2"]]) ->
 
 
 @torch.no_grad()
-def _photograph_together(shape: Shape, cameras: Sequence[Pinhole], gloss: float) -> list[Photograph]:
+def _photograph_together(shape: Shape, cameras: Sequence[Pinhole], material: Material) -> list[Photograph]:
     size = cameras[0].size
     pixels = pixel_centres(size)
-    image, depth = _look(shape, *_rays(cameras, [pixels] * len(cameras)), gloss)
+    image, depth = _look(shape, *_rays(cameras, [pixels] * len(cameras)), material)
     square = depth.reshape(len(cameras), size, size)
     edges = _edge_pixels(square, _DEPTH_JUMP * shape.radius).reshape(len(cameras), -1)
     if edges.any():
         offsets = pixels.new_tensor(_SUBPIXEL_OFFSETS)
         finer = [(pixels[rows, None] + offsets).reshape(-1, 2) for rows in edges]
-        colours, _ = _look(shape, *_rays(cameras, finer), gloss)
+        colours, _ = _look(shape, *_rays(cameras, finer), material)
         image[edges.reshape(-1)] = colours.reshape(-1, len(offsets), 3).mean(dim=1)
     return [Photograph(*pair) for pair in zip(image.reshape(-1, size, size, 3), square, strict=True)]
 
 
-def photographs(shape: Shape, cameras: Sequence[Pinhole], gloss: float) -> Iterator[Photograph]:
+def photographs(shape: Shape, cameras: Sequence[Pinhole], material: Material) -> Iterator[Photograph]:
     """Render the cameras' pictures, which share one size, in order.
 
     A few are traced together, because the last steps of a trace serve a handful of rays and cost the same for many.
@@ -93,4 +94,4 @@ def photographs(shape: Shape, cameras: Sequence[Pinhole], gloss: float) -> Itera
     """
     together = max(1, _RAYS_TOGETHER // cameras[0].size ** 2)
     for start in range(0, len(cameras), together):
-        yield from _photograph_together(shape, cameras[start : start + together], gloss)
+        yield from _photograph_together(shape, cameras[start : start + together], material)

@@ -1,0 +1,150 @@
+"""The photographs as witnesses of one another: small patches of the surface must look alike in all that see them.
+
+Colours are learned, so a wrong surface can be excused by colours that depend on the view. That the same piece of
+surface, moved from one photograph to another by the plane it lies in, shows the same pattern there is true or false
+whatever the colour network says (Geo-NeuS).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int, Int64
+from torch import Tensor
+
+from neus_ns.data.covisibility import best_sources
+from neus_ns.data.grey_photos import GreyPhotos
+from neus_ns.data.tracks.record import SfmTracks
+from neus_ns.data.views import Views
+from neus_ns.losses.patches import PatchCosts, agreement, disagreement
+from neus_ns.rays.crossing import crossing_share, first_crossings
+from neus_ns.rays.sections import SampledRays
+from neus_ns.rendering.patch_warp import PinholeCameras, SurfacePatches, image_points, patch_offsets, warp_patches
+
+# The least cosine between the surface's normal and a line of sight: patches seen at a flatter angle are smeared.
+_LEAST_COSINE = 0.3
+# The least standard deviation of a patch, in grey levels of 255: below it is a picture's own noise.
+_LEAST_DEVIATION = 3.0
+# Shares of a patch's pixels that its own photograph must show, and that both photographs must show.
+_LEAST_OWN, _LEAST_SHARED = 0.6, 0.5
+
+SdfFn = Callable[[Float[Tensor, "points 3"]], Float[Tensor, " points"]]
+
+
+@dataclass
+class PatchConfig:
+    """How patches of photographs are compared."""
+
+    side: int = 7
+    """Side of a patch, in pixels. Larger ones pull from further away and tell the place less exactly."""
+    every: int = 1
+    """Take every so-manyeth pixel of a patch in both directions."""
+    rays: int = 512
+    """Rays of a step whose surface points are looked at; of them only those whose patches can be judged count."""
+    sources: int = 8
+    """Photographs with which one is compared, chosen once for each by what they see in common."""
+    best: int = 4
+    """How many of these count, those that agree most: the point may be hidden from the others."""
+
+
+@dataclass(frozen=True)
+class PatchLoss:
+    """The loss, and how many patches spoke."""
+
+    value: Float[Tensor, ""]
+    used: Int[Tensor, ""]
+
+
+def pinhole_cameras(views_unit: Views) -> PinholeCameras:
+    """Cameras of the unit frame as patches need them, where their poses are."""
+    poses = views_unit.world_from_camera
+    focal, principal = torch.stack([views_unit.fx, views_unit.fy], -1), torch.stack([views_unit.cx, views_unit.cy], -1)
+    return PinholeCameras(poses[:, :, :3], poses[:, :, 3], focal.to(poses), principal.to(poses))
+
+
+class PatchWitness:
+    """Photographs, cameras, and who is compared with whom. Derived from the capture when training starts, not saved."""
+
+    def __init__(
+        self,
+        config: PatchConfig,
+        photos: GreyPhotos,
+        views_unit: Views,
+        tracks_unit: SfmTracks | None,
+        device: torch.device,
+    ) -> None:
+        self.config = config
+        self.photos = photos
+        poses = views_unit.world_from_camera.to(device, torch.float32)
+        # Masks are in the grey photographs already.
+        self._views = replace(views_unit, world_from_camera=poses, masks=None)
+        self.cameras = pinhole_cameras(self._views)
+        self.sources = best_sources(views_unit, tracks_unit, config.sources).to(device)
+        self.offsets = patch_offsets(config.side, config.every, device)
+
+    def move_cameras(self, corrected: Callable[[Views], Views]) -> None:
+        """Let the cameras stand where training has moved them to, given those of the capture."""
+        self.cameras = pinhole_cameras(corrected(self._views))
+
+    def loss(
+        self,
+        on_rays: SampledRays,
+        gradient: Float[Tensor, "samples 3"],
+        view: Int64[Tensor, " rays"],
+        sdf_fn: SdfFn | None,
+    ) -> PatchLoss:
+        """Disagreement of the photographs about where these rays, each of a view, first enter the surface.
+
+        Gradients reach the samples' distances; with `sdf_fn` they go through that instead, and no ray is moved.
+        """
+        patches, facing = self.patches(on_rays, gradient.detach(), view, sdf_fn)
+        costs = self.costs(replace(patches, t=patches.t.detach()))
+        value, used = disagreement(replace(costs, valid=costs.valid & facing[:, None]), patches.t, self.config.best)
+        return PatchLoss(value, used.sum())
+
+    def patches(
+        self,
+        on_rays: SampledRays,
+        gradient: Float[Tensor, "samples 3"],
+        view: Int64[Tensor, " rays"],
+        sdf_fn: SdfFn | None,
+    ) -> tuple[SurfacePatches, Bool[Tensor, " patches"]]:
+        """Tangent planes at first crossings of random rays, and which of them face their rays enough to be judged."""
+        rays, sections, sdf = on_rays.rays, on_rays.sections, on_rays.sdf
+        found = first_crossings(sections, sdf.detach())
+        found = found.some(torch.randperm(len(found), device=sdf.device)[: self.config.rays])
+        pair = torch.cat([found.before, found.before + 1])
+        before, behind = (sdf[pair] if sdf_fn is None else sdf_fn(rays.points(sections).detach()[pair])).chunk(2)
+        share = crossing_share(before, behind)
+        first, last = sections.t_middle[pair].chunk(2)
+        at_before, at_behind = gradient[pair].chunk(2)
+        normals = F.normalize(torch.lerp(at_before, at_behind, share.detach()[:, None]), dim=-1)
+        directions = rays.directions[found.ray_index].detach()
+        patches = SurfacePatches(view[found.ray_index], directions, first + share * (last - first), normals)
+        # The steepness along the ray bounds how far the surface moves for a change of distance.
+        steep = before - behind > _LEAST_COSINE * (last - first)
+        return patches, steep & ((normals * directions).sum(-1) < -_LEAST_COSINE)
+
+    @torch.no_grad()
+    def costs(self, patches: SurfacePatches) -> PatchCosts:
+        """How far each patch differs in each of its sources, how that changes with depth, and which can be told."""
+        sources = self.sources[patches.view]
+        middle = image_points(self.cameras, patches)
+        own_xy = middle[:, None] + self.offsets[:, :2]
+        own = self.photos.sample(patches.view, own_xy[..., 0], own_xy[..., 1])
+        warp = warp_patches(self.cameras, patches, sources, middle, self.offsets)
+        flat = (sources.flatten(), warp.x.flatten(0, 1), warp.y.flatten(0, 1))
+        other = self.photos.sample(*flat)
+        counts = other.seen.view_as(warp.x) & own.seen[:, None]
+        found = agreement(own.value, other.value.view_as(warp.x), counts)
+        moves = other.right.view_as(warp.x) * warp.x_by_t + other.down.view_as(warp.x) * warp.y_by_t
+        by_t = -(found.by_source * torch.where(counts, moves, 0.0)).sum(-1)
+
+        pixels = own.seen.shape[1]
+        enough = (counts.sum(-1) >= _LEAST_SHARED * pixels) & (own.seen.sum(-1) >= _LEAST_OWN * pixels)[:, None]
+        textured = torch.minimum(found.reference_variance, found.source_variance) >= _LEAST_DEVIATION**2
+        towards = F.normalize(self.cameras.centre[sources] - patches.points(self.cameras)[:, None], dim=-1)
+        facing = (towards * patches.normals[:, None]).sum(-1) > _LEAST_COSINE
+        valid = enough & textured & facing & (sources != patches.view[:, None])
+        return PatchCosts(1 - found.correlation, by_t, valid)
