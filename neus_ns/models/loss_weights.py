@@ -22,5 +22,5 @@ class LossWeights:
     smooth_reach: float = 0.05
     """How far apart such points typically are, in radii of the region of interest."""
     patches: float = 0.0
-    """Disagreement of photographs about patches of the surface (Geo-NeuS); 0 leaves them out, 0.5 is a good value. Helps
-    short trainings of intricate objects, not longer ones."""
+    """Disagreement of photographs about patches of the surface (Geo-NeuS); 0 leaves them out, 0.5 is a good value.
+    Helps short trainings of intricate objects, not longer ones."""
