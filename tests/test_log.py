@@ -59,7 +59,7 @@ def test_everything_that_changes_in_the_flagship_is_in_the_event_file(tmp_path: 
     for name in always:
         assert len(scalars[f"{losses}/{name}"]) == len(scalars[f"{metrics}/{name}_term"]) == STEPS
     # A weight is there at all steps, at those where it is zero as well; its term is not.
-    for name in always | {"sfm", "curvature"}:
+    for name in always | {"sfm", "curvature", "patches"}:
         assert len(scalars[f"{metrics}/{name}_weight"]) == STEPS, name
     sfm = scalars[f"{metrics}/sfm_weight"]
     assert sfm[0] == pytest.approx(model.config.weights.points) and sfm[-1] == 0.0 and sfm == sorted(sfm, reverse=True)

@@ -14,7 +14,7 @@ from neus_ns.data.free_memory import free_ram, require_room_for_photographs
 from neus_ns.errors import InputError
 from neus_ns.methods import neuralangelo_mask_sfm_config, neus_hash_config
 from neus_ns.models import preset_choice
-from neus_ns.models.memory_need import memory_need
+from neus_ns.models.memory_need import Photographs, memory_need
 from neus_ns.models.pipeline import SurfacePipelineConfig, surface_pipeline
 from neus_ns.models.preset_choice import choose_sizes, fitting
 from neus_ns.models.sizes import PRESETS, Preset, Sizes, set_sizes, sizes_of, with_own
@@ -23,6 +23,7 @@ from tests.scenes import tiny_capture
 
 GB = 10**9
 CPU, CARD = torch.device("cpu"), torch.device("cuda", 0)
+PHOTOS = Photographs(6 * 32 * 32, True)
 TINY = Sizes(6, 2, 10, 64, 16, 7, 16, 1, 24, 800, 1024)
 
 
@@ -44,12 +45,15 @@ def test_the_preset_for_processors_is_what_options_are_by_default(method) -> Non
     config = pipeline_config(method())
     before = sizes_of(config)
     assert before == PRESETS["cpu"]
-    choose_sizes(config, True, CPU)
+    choose_sizes(config, PHOTOS, CPU)
     assert sizes_of(config) == before and config.preset == "given"
 
 
 def test_every_preset_fits_where_its_name_says_with_room_for_photographs() -> None:
-    needs = [memory_need(flagship().model, sizes, False, "warp").total for sizes in PRESETS.values()]
+    needs = [
+        memory_need(flagship().model, sizes, Photographs(100_000_000, False), "warp").total
+        for sizes in PRESETS.values()
+    ]
     assert needs == sorted(needs)
     for need, card in zip(needs[1:], (8, 12, 16, 24), strict=True):
         assert need < 0.75 * card * GB
@@ -62,12 +66,15 @@ def test_the_largest_that_leaves_room_is_chosen(monkeypatch: pytest.MonkeyPatch)
         config = flagship()
         # Which kernels a card would run cannot be asked without one.
         monkeypatch.setattr(preset_choice, "choose_backend", lambda *_: preset_choice_backends())
-        sentence = choose_sizes(config, True, CARD)
+        sentence = choose_sizes(config, PHOTOS, CARD)
         chosen.append(next(name for name, sizes in PRESETS.items() if sizes == sizes_of(config)))
         assert f"preset {chosen[-1]}" in sentence and f"{free:.1f} GB" in sentence
         assert "--pipeline.preset" in sentence and "\n" not in sentence
     assert chosen == ["cpu", "8gb", "12gb", "16gb", "24gb", "24gb"]
     needs: dict[Preset, int] = {name: 1 for name in PRESETS}
+    # A grey copy is made of the photographs for patches.
+    more = memory_need(flagship().model, TINY, replace(PHOTOS, pixels=GB), "warp").total
+    assert more - memory_need(flagship().model, TINY, PHOTOS, "warp").total == GB - PHOTOS.pixels
     assert fitting(needs, None, "cuda") == fitting(needs, 10**15, "cpu") == fitting(needs, 10**15, "mps") == "cpu"
 
 
@@ -81,11 +88,11 @@ def test_what_the_user_sets_goes_before_a_preset_and_given_takes_everything(monk
     with_free(monkeypatch, 200 * GB)
     config = flagship()
     config.preset, config.samples_per_step, config.model.sdf_field.log2_rows = "16gb", 999, 19
-    choose_sizes(config, True, CPU)
+    choose_sizes(config, PHOTOS, CPU)
     assert sizes_of(config) == replace(PRESETS["16gb"], samples_per_step=999, log2_rows=19)
     config = flagship()
     config.preset, config.model.sdf_field.finest = "given", 700
-    assert "given in the options" in choose_sizes(config, True, CPU)
+    assert "given in the options" in choose_sizes(config, PHOTOS, CPU)
     assert sizes_of(config) == replace(PRESETS["cpu"], finest=700)
 
 
@@ -110,14 +117,14 @@ def test_what_cannot_fit_is_refused_in_a_sentence(monkeypatch, preset, free, wor
     config = flagship()
     config.preset = preset
     with pytest.raises(InputError) as refusal:
-        choose_sizes(config, True, CPU)
+        choose_sizes(config, PHOTOS, CPU)
     sentence = str(refusal.value)
-    need = memory_need(config.model, sizes_of(config) if preset != "24gb" else PRESETS["24gb"], True, "warp").total
+    need = memory_need(config.model, sizes_of(config) if preset != "24gb" else PRESETS["24gb"], PHOTOS, "warp").total
     assert words in sentence and f"{free / 1e9:.1f} GB" in sentence and f"{need / 1e9:.1f} GB" in sentence
     assert sizes_of(config) == PRESETS["cpu"]
     # Where the system does not say, nothing is refused.
     with_free(monkeypatch, None)
-    choose_sizes(config, True, CPU)
+    choose_sizes(config, PHOTOS, CPU)
 
 
 def test_photographs_that_cannot_be_kept_are_refused_before_they_are_read(monkeypatch) -> None:
@@ -196,7 +203,7 @@ def test_the_estimate_is_what_a_run_takes_within_a_factor(capture: Path, tmp_pat
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     took = int(done.stdout.split("took")[-1])
-    need = memory_need(flagship().model, sizes, True, "warp")
+    need = memory_need(flagship().model, sizes, PHOTOS, "warp")
     # The parts in question make up most of it; what is left is an allowance for large cards rather than for this run.
     assert sum(getattr(need, part) for part in parts) > 0.4 * need.training
     assert 0.6 * took < need.training < 2.0 * took

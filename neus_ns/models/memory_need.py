@@ -1,7 +1,8 @@
 """About how much memory a run takes beside its photographs, from its sizes alone.
 
 Counted is what grows with the sizes: the tables with gradient and Adam's two moments; what one training step keeps for
-its backward pass; what the rendering of a part of a photograph keeps; the cells of the occupancy grid and of the hull.
+its backward pass; what the rendering of a part of a photograph keeps; the cells of the occupancy grid and of the hull;
+the grey copy of the photographs that patches are compared in.
 """
 
 from dataclasses import dataclass
@@ -25,10 +26,20 @@ _PER_CELL = 80
 _PER_SAMPLE = 120
 # Numbers of a sample of the background, whose networks have one size.
 _PER_BACKGROUND_SAMPLE = 450
+# Bytes of a pixel of a patch in one of the photographs that it is compared with: where it is, its grey, its slopes.
+_PER_PATCH_PIXEL = 160
 # The fewest samples of a ray on average: without masks most rays meet nothing.
 _SAMPLES_PER_RAY = 2.5
 # Kernels, workspaces and the heap's own waste.
 _CONSTANT = 200_000_000
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """What of a capture counts here."""
+
+    pixels: int
+    have_masks: bool
 
 
 @dataclass(frozen=True)
@@ -37,23 +48,26 @@ class MemoryNeed:
 
     parameters: int
     cells: int
+    grey: int
     step: int
     picture: int
 
     @property
     def training(self) -> int:
         """Without evaluation."""
-        return _CONSTANT + self.parameters + self.cells + self.step
+        return _CONSTANT + self.parameters + self.cells + self.grey + self.step
 
     @property
     def total(self) -> int:
         """With evaluation, which takes turns with training steps."""
-        return _CONSTANT + self.parameters + self.cells + max(self.step, self.picture)
+        return _CONSTANT + self.parameters + self.cells + self.grey + max(self.step, self.picture)
 
 
-def memory_need(model: NeusHashModelConfig, sizes: Sizes, has_masks: bool, encoding: EncodingBackend) -> MemoryNeed:
+def memory_need(
+    model: NeusHashModelConfig, sizes: Sizes, photographs: Photographs, encoding: EncodingBackend
+) -> MemoryNeed:
     """What a run of this model at these sizes needs."""
-    learned = background_for(model.scene_type, model.background, has_masks) == "learned"
+    learned = background_for(model.scene_type, model.background, photographs.have_masks) == "learned"
     background_rows = BACKGROUND_LAYOUT.levels * BACKGROUND_LAYOUT.rows * BACKGROUND_LAYOUT.features if learned else 0
     table = sizes.levels * sizes.features * 2**sizes.log2_rows
     sampling = model.sampling
@@ -62,11 +76,16 @@ def memory_need(model: NeusHashModelConfig, sizes: Sizes, has_masks: bool, encod
     rays = min(int(samples / _SAMPLES_PER_RAY), sizes.max_rays)
     behind_a_ray = _FLOAT * _PER_BACKGROUND_SAMPLE * BACKGROUND_SAMPLES if learned else 0
     per_ray = 2 * (sampling.samples_on_surface + sampling.samples_anywhere) if sampling.refine else sampling.steps
+    patches = model.patches if model.weights.patches > 0 else None
+    compared = 0 if patches is None else patches.rays * patches.sources * (patches.side // patches.every) ** 2
     seen = int(model.eval_num_rays_per_chunk * per_ray)
     return MemoryNeed(
         parameters=_FLOAT * _COPIES * (table + background_rows),
         cells=_PER_CELL * sizes.grid_resolution**3,
-        step=samples * _bytes_per_sample(model, sizes, encoding, trains=True) + rays * behind_a_ray,
+        grey=0 if patches is None else photographs.pixels,
+        step=samples * _bytes_per_sample(model, sizes, encoding, trains=True)
+        + rays * behind_a_ray
+        + compared * _PER_PATCH_PIXEL,
         picture=seen * _bytes_per_sample(model, sizes, encoding, trains=False)
         + model.eval_num_rays_per_chunk * behind_a_ray // 3,
     )

@@ -28,6 +28,7 @@ from neus_ns.data.survey import survey
 from neus_ns.data.views import Views
 from neus_ns.kernels.resting import let_waiting_threads_sleep
 from neus_ns.models.drawn_view import ViewerPicture
+from neus_ns.models.memory_need import Photographs
 from neus_ns.models.neus_hash import NeusHashModel, NeusHashModelConfig
 from neus_ns.models.preset_choice import choose_sizes
 from neus_ns.models.sizes import PresetChoice, sizes_of, take_over
@@ -98,7 +99,8 @@ class SurfacePipeline(VanillaPipeline):
         ranks = {name: kwargs[name] for name in ("world_size", "local_rank") if name in kwargs}
         manager = config.datamanager.setup(device=device, test_mode=test_mode, **ranks)
         if test_mode == "val":
-            CONSOLE.log(choose_sizes(config, manager.has_masks, torch.device(device)))
+            photographs = Photographs(manager.train_store.num_pixels, manager.has_masks)
+            CONSOLE.log(choose_sizes(config, photographs, torch.device(device)))
         with_photographs = copy(config)
         with_photographs.datamanager = cast(SurfaceDataManagerConfig, _Made(manager))
         super().__init__(with_photographs, str(device), test_mode=test_mode, **kwargs)

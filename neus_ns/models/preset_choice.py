@@ -5,7 +5,7 @@ import torch
 from neus_ns.data.free_memory import free_memory, gigabytes
 from neus_ns.errors import InputError
 from neus_ns.kernels.backend import choose_backend
-from neus_ns.models.memory_need import memory_need
+from neus_ns.models.memory_need import Photographs, memory_need
 from neus_ns.models.sizes import PRESETS, Preset, PresetChoice, SizedConfig, Sizes, set_sizes, sizes_of, with_own
 
 # What a run may take of what is free when the choice is ours: estimates err, and displays and other programs grow.
@@ -14,7 +14,7 @@ _SHARE = 0.85
 _MEANT_FOR: dict[Preset, float] = {"cpu": 0, "8gb": 8, "12gb": 12, "16gb": 16, "24gb": 24}
 
 
-def choose_sizes(config: SizedConfig, has_masks: bool, device: torch.device) -> str:
+def choose_sizes(config: SizedConfig, photographs: Photographs, device: torch.device) -> str:
     """Write the sizes of a run into its options; returns the sentence that says which, and why.
 
     Raises InputError if no memory for them is free. Photographs are taken to be in memory already.
@@ -23,7 +23,7 @@ def choose_sizes(config: SizedConfig, has_masks: bool, device: torch.device) -> 
     own = sizes_of(config)
 
     def need_of(sizes: Sizes) -> int:
-        return memory_need(config.model, sizes, has_masks, encoding).total
+        return memory_need(config.model, sizes, photographs, encoding).total
 
     free = _least_of_all_ranks(free_memory(device), device)
     preset = config.preset
