@@ -1,7 +1,5 @@
-"""`neus-poses`: the refined poses of a run as a transforms.json, and the pose of a photograph that was not in it."""
+"""`neus-poses`: a capture's poses corrected, those of a run written out, and that of a photograph that is new to it."""
 
-import json
-import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +11,7 @@ import tyro
 from jaxtyping import Float
 from torch import Tensor
 
+from neus_ns.cli.align import AlignPoses
 from neus_ns.cli.export import config_file, require_checkpoint
 from neus_ns.errors import InputError
 from neus_ns.pixels.interest import PixelChoice
@@ -36,6 +35,8 @@ class ExportPoses:
     """File to write, in the format of transforms.json: OpenGL axes, camera to world."""
 
     def main(self) -> None:
+        from neus_ns.data.transforms_json import write_json
+
         pipeline = load_pipeline(self.load_config)
         frames = pose_frames(pipeline, self.output_path.parent)
         write_json(self.output_path, {"frames": frames})
@@ -87,18 +88,15 @@ class LocatePhoto:
     lens: Annotated[Lens, tyro.conf.arg(name="")] = field(default_factory=Lens)
 
     def main(self) -> None:
+        from neus_ns.data.transforms_json import frame_entry, write_json
+
         pipeline = load_pipeline(self.load_config)
         located = self.located(pipeline)
         pose = pose_world(pipeline, located.pose_unit)
         camera = lens_of(pipeline, read_photo(self.image, self.mask)[0].shape[:2], self.lens)
-        frame = {
-            "file_path": relative_name(self.image, self.output_path.parent),
-            **intrinsics(camera, 0),
-            "transform_matrix": pose,
-            "photometric_error": located.error,
-        }
-        write_json(self.output_path, {"frames": [frame]})
-        rows = "\n".join("  ".join(f"{value: .6f}" for value in row) for row in pose)
+        frame = frame_entry(self.image, camera, 0, pose, self.output_path.parent)
+        write_json(self.output_path, {"frames": [frame | {"photometric_error": located.error}]})
+        rows = "\n".join("  ".join(f"{value: .6f}" for value in row) for row in frame["transform_matrix"])
         print(f"{rows}\nphotometric error {located.error:.4f}; wrote {self.output_path}")
         if located.error > self.limit:
             raise InputError(
@@ -135,43 +133,15 @@ def load_pipeline(load_config: Path) -> "SurfacePipeline":
 
 def pose_frames(pipeline: "SurfacePipeline", folder: Path) -> list[dict[str, Any]]:
     """One entry a training photograph, with paths relative to `folder`, as transforms.json lists them."""
+    from neus_ns.data.transforms_json import frame_entry
+
     manager = pipeline.datamanager
     cameras = manager.train_dataset.cameras.to("cpu")
     poses = pipeline.views_world(masks=False).world_from_camera
-    bottom = [0.0, 0.0, 0.0, 1.0]
     return [
-        {
-            "file_path": relative_name(Path(name), folder),
-            **intrinsics(cameras, view),
-            "transform_matrix": [*pose.tolist(), bottom],
-        }
+        frame_entry(Path(name), cameras, view, pose, folder)
         for view, (name, pose) in enumerate(zip(manager.train_photo_names, poses, strict=True))
     ]
-
-
-def intrinsics(cameras: "Cameras", view: int) -> dict[str, Any]:
-    """A camera's lens in the words of transforms.json."""
-    from nerfstudio.cameras.cameras import CameraType
-
-    fisheye = int(cameras.camera_type[view]) == CameraType.FISHEYE.value
-    names = {"fl_x": cameras.fx, "fl_y": cameras.fy, "cx": cameras.cx, "cy": cameras.cy}
-    lens: dict[str, Any] = {"camera_model": "OPENCV_FISHEYE" if fisheye else "OPENCV"}
-    lens |= {name: float(value[view]) for name, value in names.items()}
-    lens |= {"w": int(cameras.width[view]), "h": int(cameras.height[view])}
-    if cameras.distortion_params is not None:
-        # nerfstudio's order; its fisheye lenses have no tangential terms.
-        values = cameras.distortion_params[view].tolist()
-        lens |= dict(zip(("k1", "k2", "k3", "k4", "p1", "p2"), values, strict=True))
-    return lens
-
-
-def relative_name(path: Path, folder: Path) -> str:
-    return Path(os.path.relpath(path.absolute(), folder.absolute())).as_posix()
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2), encoding="utf-8")
 
 
 def read_photo(image: Path, mask: Path | None) -> tuple[Tensor, Tensor | None]:
@@ -227,19 +197,19 @@ def start_poses_unit(pipeline: "SurfacePipeline", initial: str | None) -> Float[
     return poses[matching]
 
 
-def pose_world(pipeline: "SurfacePipeline", pose_unit: Float[Tensor, "3 4"]) -> list[list[float]]:
-    """A pose of the unit frame in the user's world, as four rows."""
+def pose_world(pipeline: "SurfacePipeline", pose_unit: Float[Tensor, "3 4"]) -> Float[Tensor, "3 4"]:
+    """A pose of the unit frame in the user's world."""
     frame = pipeline.surface_model.field.frame
     matrix, pose = frame.world_from_unit, pose_unit.double()
     axes = matrix[:3, :3] / frame.world_units_per_unit @ pose[:, :3]
     centre = matrix[:3, :3] @ pose[:, 3] + matrix[:3, 3]
-    return [*torch.cat([axes, centre[:, None]], 1).tolist(), [0.0, 0.0, 0.0, 1.0]]
+    return torch.cat([axes, centre[:, None]], 1)
 
 
 def entrypoint() -> None:
     """The command `neus-poses`; input that the user can mend ends in one sentence and exit code 1."""
     try:
-        tyro.extras.subcommand_cli_from_dict({"export": ExportPoses, "locate": LocatePhoto}).main()
+        tyro.extras.subcommand_cli_from_dict({"align": AlignPoses, "export": ExportPoses, "locate": LocatePhoto}).main()
     except InputError as error:
         print(error, file=sys.stderr)
         sys.exit(1)

@@ -1,12 +1,13 @@
-"""How much of a disturbance of its poses neus-hash takes back while it trains.
+"""How much of a disturbance of its poses is taken back: by neus-hash while it trains, by `neus-poses align`, by both.
 
-    python -m tests.benchmarks.pose_refinement SCENE [--degrees 2] [--percent 2] [--steps 3000] [--passes 1] [--seed 0]
+    python -m tests.benchmarks.pose_refinement SCENE [--align] [--degrees 2] [--percent 2] [--steps 3000] [--passes 1]
 
 SCENE is a nerfstudio capture with exact poses. Every training camera is turned about itself by so many degrees about a
 random axis, and shifted in a random direction by so many percent of the radius of the region of interest. The
 photographs and masks go along, but neither the structure-from-motion points nor any other files, which would tell where
 the cameras had been. Then it is trained with --pipeline.model.cameras.optimise; a further pass starts a new surface
 from the poses that the pass before found, as after `neus-poses export`, and believes them `--closer` times as good.
+`--align` first corrects the poses by what the photographs share; `--steps 0` then stops there.
 
 Errors are taken after the similarity that fits the camera centres best to the true ones, because no photograph tells
 where the scene as a whole lies; the recovered share is 1 - after / before, for rotation, for position, and for where
@@ -25,6 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neus_ns.cli.align import AlignPoses
 from neus_ns.data.se3 import rotation_matrix
 from neus_ns.evaluation.poses import PoseError, pose_error, similarity_between
 from neus_ns.methods import neus_hash_config
@@ -103,6 +105,15 @@ def trained(
     return surface_pipeline(trainer.pipeline), time.perf_counter() - began
 
 
+def aligned_poses(capture: Path, folder: Path) -> Float[np.ndarray, "views 3 4"]:
+    """The training photographs' poses after `neus-poses align`."""
+    AlignPoses(capture, folder).main()
+    meta = json.loads((folder / "transforms.json").read_text())
+    found = {Path(frame["file_path"]).name: frame["transform_matrix"][:3] for frame in meta["frames"]}
+    wanted = training_frames(json.loads((capture / "transforms.json").read_text()))
+    return np.array([found[Path(frame["file_path"]).name] for frame in wanted])
+
+
 def refined_poses(pipeline: SurfacePipeline) -> Float[np.ndarray, "views 3 4"]:
     return pipeline.views_world(masks=False).world_from_camera.cpu().numpy()
 
@@ -155,6 +166,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--passes", type=int, default=1, help="trainings one after another")
     parser.add_argument("--closer", type=float, default=3.0, help="by what factor each pass is taken to mend the poses")
+    parser.add_argument("--align", action="store_true", help="correct the poses by matches before training")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--fixed", action="store_true", help="leave the disturbed poses as they are")
     options = parser.parse_args()
@@ -162,10 +174,15 @@ def main() -> None:
         folder = Path(name)
         shift = options.percent / 100 * options.radius
         capture = disturbed(options.scene, folder / "capture", options.degrees, shift, options.seed)
-        for number in range(options.passes):
-            pipeline, seconds = trained(capture.folder, options, folder, options.closer**number)
+        focal = json.loads((capture.folder / "transforms.json").read_text())["fl_x"]
+        if options.align:
+            poses = aligned_poses(capture.folder, folder / "aligned")
+            tell(capture, poses, focal, options)
+            put_poses(capture.folder, poses)
+        for number in range(options.passes if options.steps else 0):
+            pipeline, seconds = trained(capture.folder, options, folder, options.closer ** (number + options.align))
             poses = refined_poses(pipeline)
-            tell(capture, poses, float(pipeline.views_world(masks=False).fx[0]), options)
+            tell(capture, poses, focal, options)
             psnr = pipeline.get_average_eval_image_metrics()["psnr"]
             print(
                 f"held-out PSNR {psnr:.2f}, {options.steps} steps, {seconds * 1e3 / options.steps:.1f} ms each",

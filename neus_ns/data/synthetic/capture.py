@@ -19,6 +19,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
+from neus_ns.data.ply import write_ply
 from neus_ns.data.synthetic.cameras import Pinhole, held_out_cameras, train_cameras
 from neus_ns.data.synthetic.demo import demo_shape
 from neus_ns.data.synthetic.figurine import figurine_shape
@@ -112,7 +113,7 @@ def write_capture(folder: Path, options: CaptureOptions, progress: Progress = _s
     cameras = write_views(folder, shape, options, progress)
     progress("ground truth", 0, 1)
     mesh = exact_mesh(shape)
-    _write_ply(folder / "gt_mesh.ply", mesh)
+    write_ply(folder / "gt_mesh.ply", mesh)
     points, normals = visible_points(shape, mesh, cameras, _TRUTH_DRAWS, options.seed)
     np.savez(folder / "gt_points.npz", points=points.numpy(), normals=normals.numpy())
     progress("ground truth", 1, 1)
@@ -158,7 +159,7 @@ def write_views(folder: Path, shape: Shape, options: CaptureOptions, progress: P
             sparse_colours.append(colours)
     progress("photographs", len(names), len(names))
     cloud = trimesh.PointCloud(torch.cat(sparse_points).double().numpy(), colors=torch.cat(sparse_colours).numpy())
-    _write_ply(folder / "sparse_pc.ply", cloud)
+    write_ply(folder / "sparse_pc.ply", cloud)
     transforms = _transforms(train + test, names, len(train), options.masks)
     (folder / "transforms.json").write_text(json.dumps(transforms, indent=2) + "\n")
     return train
@@ -206,12 +207,6 @@ def _transforms(cameras: Sequence[Pinhole], names: list[str], train_count: int, 
         "test_filenames": paths[train_count:],
         "frames": frames,
     }
-
-
-def _write_ply(file: Path, geometry: trimesh.Trimesh | trimesh.PointCloud) -> None:
-    content = geometry.export(file_type="ply")
-    assert isinstance(content, bytes)
-    file.write_bytes(content)
 
 
 def _relative_files(folder: Path) -> list[str]:
