@@ -1,7 +1,7 @@
 """Chamfer, F-score and PSNR of a method on a scene after given minutes, each from a run of its own.
 
     python -m tests.benchmarks.quality SCENE [--method neus-hash] [--minutes 1 5 20 | --steps 5000] [--no-masks]
-        [--plain-march] [--seed 0]
+        [--sampler NAME] [--plain-march] [--seed 0]
 
 SCENE is a nerfstudio capture with gt_points.npz and gt_mesh.ply beside transforms.json (the capture that neus-demo
 writes is one). `--steps` trains for so many steps instead, for machines that are busy with something else. Prints one
@@ -25,6 +25,7 @@ from neus_ns.evaluation.camera import training_cameras
 from neus_ns.evaluation.geometry import GroundTruth, score_mesh
 from neus_ns.methods import neuralangelo_mask_sfm_config, neus_hash_config
 from neus_ns.models.pipeline import SurfacePipelineConfig, surface_pipeline
+from neus_ns.pixels.choice import sampler_config
 from neus_ns.surface.export import MeshOptions, export_surface
 from neus_ns.training.trainer import SurfaceTrainer, SurfaceTrainerConfig
 
@@ -80,6 +81,8 @@ def run(capture: Path, scene: Path, length: Length, options: argparse.Namespace,
     config = METHODS[options.method]()
     assert isinstance(config.pipeline, SurfacePipelineConfig)
     config.pipeline.model.sampling.refine = not options.plain_march
+    if options.sampler is not None:
+        config.pipeline.datamanager.pixel_sampler = sampler_config(options.sampler)
     trainer = prepared(config, capture, length, options.seed, folder)
     began = time.perf_counter()
     trainer.train()
@@ -109,6 +112,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, nargs="+", default=[1.0, 5.0, 20.0])
     parser.add_argument("--steps", type=int, nargs="+", help="train for so many steps instead of minutes")
     parser.add_argument("--no-masks", action="store_true", help="leave the masks out of the training")
+    parser.add_argument("--sampler", help="pixel sampler, as --pipeline.datamanager.pixel-sampler of ns-train")
     parser.add_argument("--plain-march", action="store_true", help="evaluate every marched section")
     parser.add_argument("--on-table", action="store_true", help="leave the foot of the object out of accuracy")
     parser.add_argument("--resolution", type=int, default=512, help="cells along the mesh lattice")
