@@ -203,3 +203,24 @@ def test_multinomial_looks_at_every_pixel_before_it_looks_at_one_twice_and_draws
     torch.testing.assert_close(
         sampler.ratio(Pool(store), torch.arange(102)), 0.25 + 0.75 * error / error.mean(), rtol=1e-3, atol=1e-3
     )
+
+
+def test_pixels_of_a_large_capture_share_entries_of_the_map() -> None:
+    torch.manual_seed(0)
+    store = store_of([(17, 6)])
+    sampler = ErrorMapPixelSamplerConfig(uniform_share=0.0).setup()
+    assert isinstance(sampler, RunningErrorSampler)
+    # 102 pixels in 21 entries: five each, and two in the last.
+    sampler.most_entries = 22
+    sampler.propose(store, 1)
+    assert sampler.memory["error"].shape == (21,)
+    error = torch.arange(102.0) // 5
+    sampler.observe(everything(store), error)
+    sampler.set_progress(0.5)
+    flat = sampler.propose(store, 40_000).flat
+    expected = error.double() / error.double().sum()
+    counts = torch.bincount(flat, minlength=102)
+    assert counts[:5].sum() == 0 and chisquare(counts[5:], expected[5:] * len(flat)).pvalue > 1e-3
+    torch.testing.assert_close(
+        sampler.ratio(Pool(store), torch.arange(102)), error / error.mean(), rtol=1e-3, atol=1e-3
+    )

@@ -1,4 +1,8 @@
-"""A strategy's memory of how wrong each pixel was when a ray last went through it."""
+"""A strategy's memory of how wrong each pixel was when a ray last went through it.
+
+Of large captures, a few neighbouring pixels of a row share one entry: memory and the time to redraw stay bounded, and
+what a ray needs to know of its surroundings is the same on the object however finely it was photographed.
+"""
 
 from dataclasses import dataclass
 
@@ -12,6 +16,8 @@ from neus_ns.pixels.pool import Pool, draw_weighted
 from neus_ns.pixels.redistribute import RedistributingConfig, RedistributingSampler
 
 _UNSEEN = -1.0
+# Entries of the map at most: 16 bytes each, and a tenth of a second to redraw them.
+_MOST_ENTRIES = 8_000_000
 
 
 @dataclass
@@ -29,6 +35,7 @@ class RunningErrorSampler(RedistributingSampler):
 
     config: RunningErrorConfig
     memory_names = ("error", "drawn_by", "redraw_at", "redraw_interval")
+    most_entries = _MOST_ENTRIES
     first_interval: float
     """Share of training until the map is redrawn for the first time."""
     interval_growth: float
@@ -42,24 +49,32 @@ class RunningErrorSampler(RedistributingSampler):
             )
 
     def prepare(self, pool: Pool) -> None:
+        self.shared_by = -(-pool.size // self.most_entries)
+        entries = -(-pool.size // self.shared_by)
+        # The last entry has what is left.
+        self.pixels = torch.full((entries,), float(self.shared_by), device=pool.store.device)
+        self.pixels[-1] = pool.size - self.shared_by * (entries - 1)
         if not self.memory:
-            unseen = torch.full((pool.size,), _UNSEEN, device=pool.store.device)
+            unseen = torch.full((entries,), _UNSEEN, device=pool.store.device)
             self.memory = {"error": unseen, "drawn_by": torch.ones_like(unseen)}
             self.memory |= {"redraw_at": _clock(self.first_interval), "redraw_interval": _clock(self.first_interval)}
         for name in ("error", "drawn_by"):
-            self.require_memory(name, pool.size)
+            self.require_memory(name, entries)
         for name in ("redraw_at", "redraw_interval"):
             # Asked for every step: numbers of the clock stay where asking costs nothing.
             self.memory[name] = self.memory[name].cpu()
-        self.cumulated = self.memory["drawn_by"].double().cumsum(0)
+        self._cumulate()
+
+    def _cumulate(self) -> None:
+        self.cumulated = (self.memory["drawn_by"] * self.pixels).double().cumsum(0)
 
     def observe(self, batch: PixelBatch, error_per_ray: Float[Tensor, " rays"]) -> None:
         number, inside = self.numbers_of(batch)
         known = inside & torch.isfinite(error_per_ray)
-        number, error = number[known], error_per_ray[known].float()
+        number, error = number[known] // self.shared_by, error_per_ray[known].float()
         before = self.memory["error"].index_select(0, number)
         rate = torch.where(before < 0, 1.0, self.config.memory_rate)
-        # A pixel that was drawn twice keeps one of its two errors.
+        # An entry that was drawn twice keeps one of its two errors.
         self.memory["error"].index_copy_(0, number, before.clamp_min(0) * (1 - rate) + rate * error.clamp_min(0))
 
     def keep_up(self) -> None:
@@ -77,13 +92,17 @@ class RunningErrorSampler(RedistributingSampler):
         map_ = torch.where(seen, error, mean.float()) + 1e-12
         even = self.config.uniform_share
         self.memory["drawn_by"] = even + (1 - even) * map_ / map_.mean(dtype=torch.float64).float()
-        self.cumulated = self.memory["drawn_by"].double().cumsum(0)
+        self._cumulate()
 
     def draw(self, pool: Pool, num: int) -> Int64[Tensor, " num"]:
-        return draw_weighted(self.cumulated, num)
+        entry = draw_weighted(self.cumulated, num)
+        if self.shared_by == 1:
+            return entry
+        within = torch.rand(num, device=entry.device) * self.pixels.index_select(0, entry)
+        return (entry * self.shared_by + within.long()).clamp_(max=pool.size - 1)
 
     def ratio(self, pool: Pool, flat: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
-        drawn_by = self.memory["drawn_by"].index_select(0, pool.numbers(flat)[0])
+        drawn_by = self.memory["drawn_by"].index_select(0, pool.numbers(flat)[0] // self.shared_by)
         return (drawn_by * (pool.size / self.cumulated[-1])).float()
 
 
