@@ -130,3 +130,10 @@ def test_distortion_inverts_nerfstudios_undistortion() -> None:
     uv = torch.rand(200, 2, generator=torch.Generator().manual_seed(1)) - 0.5
     back = radial_and_tangential_undistort(distort(uv, params)[None], params.expand(200, 6))[0]
     torch.testing.assert_close(back, uv, atol=1e-5, rtol=0)
+
+
+def test_a_fisheye_looks_along_its_axis() -> None:
+    cameras = Cameras(torch.eye(4)[None, :3], 100.0, 100.0, 4.5, 3.5, 9, 7, camera_type=CameraType.FISHEYE)
+    rays = CameraRays(cameras)(torch.tensor([[0, 3, 4], [0, 0, 0]]))
+    assert bool(torch.isfinite(rays.directions).all())
+    torch.testing.assert_close(rays.directions[0], torch.tensor([0.0, 0.0, -1.0]), atol=1e-4, rtol=0)

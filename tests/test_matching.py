@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.cameras import Cameras, CameraType
 from scipy.spatial.transform import Rotation
 
 from neus_ns.cli import poses as cli
@@ -180,6 +180,18 @@ def test_lens_distortion_is_undone():
     uv = torch.rand(50, 2, dtype=torch.float64) * 0.6 - 0.3
     xy = distort(uv, lens[0].double()) * torch.tensor([300.0, 310.0]) + torch.tensor([160.0, 120.0])
     np.testing.assert_allclose(undistorted(cameras, 0, xy.numpy()), uv.numpy(), atol=1e-4)
+
+
+def test_what_a_fisheye_sees_beside_and_behind_it_is_left_out():
+    # Equidistant: 100 pixels a radian, so the border is at 1.6 radians, beyond a right angle.
+    cameras = Cameras(torch.eye(4)[None, :3], 100.0, 100.0, 160.0, 160.0, 320, 320, camera_type=CameraType.FISHEYE)
+    xy = np.array([[160.0, 160.0], [210.0, 160.0], [160.0, 60.0], [319.0, 160.0]])
+    uv = undistorted(cameras, 0, xy)
+    np.testing.assert_allclose(uv[:3], [[0, 0], [np.tan(0.5), 0], [0, -np.tan(1.0)]], atol=2e-5)
+    assert np.isnan(uv[3]).all()
+    noise = torch.randint(0, 255, (320, 320, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    features = find_features(noise, cameras, 0)
+    assert len(features) and np.isfinite(features.uv).all()
 
 
 def test_a_photograph_without_anything_on_it_has_no_keypoints():

@@ -12,6 +12,8 @@ from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
+_BESIDE_PX = 1e-3
+
 
 @dataclass(frozen=True)
 class PinholeRays:
@@ -70,6 +72,7 @@ class CameraRays:
     def __init__(self, cameras: Cameras) -> None:
         self.cameras = cameras
         self._table = pinhole_table(cameras) if _is_plain_pinhole(cameras) else None
+        self._has_fisheye = bool((cameras.camera_type == CameraType.FISHEYE.value).any())
 
     @property
     def is_fast(self) -> bool:
@@ -87,6 +90,8 @@ class CameraRays:
         Gradients flow from the rays to xy.
         """
         if self._table is None:
+            if self._has_fisheye:
+                xy = beside_axis(self.cameras, view, xy)
             return self.cameras.generate_rays(camera_indices=view[:, None], coords=xy.flip(-1))
         rays = pinhole_rays(self._table, view, xy)
         return RayBundle(
@@ -96,6 +101,16 @@ class CameraRays:
             camera_indices=view[:, None],
             metadata={"directions_norm": rays.directions_norm.detach()},
         )
+
+
+def beside_axis(cameras: Cameras, view: Int64[Tensor, " rays"], xy: Float[Tensor, "rays 2"]) -> Float[Tensor, "rays 2"]:
+    """The image points, a thousandth of a pixel off the principal point where they would meet it.
+
+    There nerfstudio's fisheye lens divides zero by zero; of a photograph of odd width it is often the centre of a pixel.
+    """
+    centre = torch.cat((cameras.cx, cameras.cy), dim=-1).index_select(0, view).to(xy)
+    meets = ((xy - centre).abs() < _BESIDE_PX).all(dim=-1, keepdim=True)
+    return torch.where(meets, centre + _BESIDE_PX, xy)
 
 
 def _is_plain_pinhole(cameras: Cameras) -> bool:

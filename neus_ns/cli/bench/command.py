@@ -36,6 +36,8 @@ class Comparison:
     """Cells along the longest side of the lattice of meshes that are scored."""
     on_table: bool = False
     """Leave the foot of an object that stands on a table out of accuracy."""
+    clock: Literal["wall", "cpu"] = "wall"
+    """Seconds of the plots: by the clock, or of the processor, for machines that are busy with something else."""
     output_dir: Path = Path("neus_bench")
     """Folder for the table and the plots; a run of the same command there continues it."""
 
@@ -219,7 +221,7 @@ def compare(options: Comparison) -> None:
             picture = options.show(rows, name, console)
             if all(row.strategy != options.baseline for row in rows):
                 console.print(f"Without a run of {options.baseline} there is nothing to compare with.")
-            plot(rows, name, picture, options.baseline)
+            plot(rows, name, picture, options.baseline, "cpu_seconds" if options.clock == "cpu" else "seconds")
             console.print(f"plot  {picture}", highlight=False)
         if record.rows:
             console.print(f"rows  {record.path}", highlight=False)

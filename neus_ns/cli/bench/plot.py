@@ -1,4 +1,4 @@
-"""The picture of a comparison: PSNR and Chamfer distance against rays and against seconds, a line a strategy."""
+"""The picture of a comparison: PSNR and Chamfer distance against rays and against seconds, a line a run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,19 +14,22 @@ _QUALITIES: tuple[tuple[Quality, str], ...] = (
     ("chamfer", "Chamfer, percent of the diagonal"),
     ("psnr", "PSNR of held-out pixels, dB"),
 )
-_EFFORTS: tuple[tuple[Effort, str], ...] = (("rays", "million rays"), ("seconds", "seconds of training"))
+_CLOCKS: dict[Effort, str] = {"seconds": "seconds of training", "cpu_seconds": "CPU seconds of training"}
 _SCALE = {"rays": 1e-6, "seconds": 1.0, "cpu_seconds": 1.0}
 
 
-def plot(rows: Sequence[Measurement], scene: str, path: Path, baseline: str = BASELINE) -> None:
+def plot(
+    rows: Sequence[Measurement], scene: str, path: Path, baseline: str = BASELINE, clock: Effort = "seconds"
+) -> None:
     """Write the PNG of one scene; qualities that were not measured are left out."""
+    efforts: tuple[tuple[Effort, str], ...] = (("rays", "million rays"), (clock, _CLOCKS[clock]))
     runs = runs_of(rows, scene)
     measured = [each for each in _QUALITIES if any(getattr(row, each[0]) is not None for row in rows)]
     figure = Figure(figsize=(12, 4.2 * max(len(measured), 1)), layout="constrained")
-    grid = figure.subplots(max(len(measured), 1), len(_EFFORTS), squeeze=False)
+    grid = figure.subplots(max(len(measured), 1), len(efforts), squeeze=False)
     colours = colormaps["tab20"].colors  # type: ignore[attr-defined]
     for (quality, quality_title), line in zip(measured, grid, strict=False):
-        for (effort, effort_title), axes in zip(_EFFORTS, line, strict=True):
+        for (effort, effort_title), axes in zip(efforts, line, strict=True):
             for number, (strategy, of_strategy) in enumerate(runs.items()):
                 # The baseline stands out, since everything is compared with it.
                 first = strategy == baseline

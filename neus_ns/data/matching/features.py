@@ -14,6 +14,8 @@ from neus_ns.data.camera_rays import CameraRays
 _MOST_KEYPOINTS = 4000
 # Half of OpenCV's: textures that people photograph are weak more often than they are too many.
 _CONTRAST = 0.02
+# The cosine of 84 degrees: beyond, a pixel's error is no longer told in pixels of a pinhole.
+_LEAST_AHEAD = 0.1
 
 
 @dataclass(frozen=True)
@@ -41,16 +43,22 @@ def find_features(photo: UInt8[Tensor, "h w 3"], cameras: Cameras, view: int) ->
     # OpenCV counts from the first pixel's centre. A keypoint with two orientations is there twice, and stays so.
     xy = np.array([point.pt for point in found]) + 0.5
     # RootSIFT (Arandjelovic and Zisserman 2012): Hellinger's distance tells histograms apart better than Euclid's.
-    roots = np.sqrt(looks / np.maximum(looks.sum(1, keepdims=True), 1e-9))
-    return Features(xy, undistorted(cameras, view, xy), roots.astype(np.float32))
+    roots = np.sqrt(looks / np.maximum(looks.sum(1, keepdims=True), 1e-9)).astype(np.float32)
+    uv = undistorted(cameras, view, xy)
+    ahead = np.isfinite(uv).all(1)
+    return Features(xy[ahead], uv[ahead], roots[ahead])
 
 
 def undistorted(cameras: Cameras, view: int, xy: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
-    """Where a pinhole of focal length 1 sees image points; by nerfstudio's own rays, so that lenses mean the same."""
+    """Where a pinhole of focal length 1 sees image points, NaN for what it cannot see, as fisheye lenses can.
+
+    By nerfstudio's own rays, so that lenses mean the same to training and to this.
+    """
     camera = cameras[view : view + 1].to("cpu")
     camera.camera_to_worlds = torch.eye(4)[None, :3].contiguous()
     at = torch.from_numpy(xy).to(camera.fx.dtype)
     rays = CameraRays(camera).rays_at(torch.zeros(len(at), dtype=torch.int64), at)
     x, y, z = rays.directions.double().numpy().T
     # OpenGL looks along -z with y up.
-    return np.stack([x / -z, y / z], 1)
+    depth = np.where(z < -_LEAST_AHEAD, z, np.nan)
+    return np.stack([x / -depth, y / depth], 1)
