@@ -106,7 +106,7 @@ class CameraRays:
 def beside_axis(cameras: Cameras, view: Int64[Tensor, " rays"], xy: Float[Tensor, "rays 2"]) -> Float[Tensor, "rays 2"]:
     """The image points, a thousandth of a pixel off the principal point where they would meet it.
 
-    There nerfstudio's fisheye lens divides zero by zero; of a photograph of odd width it is often the centre of a pixel.
+    There nerfstudio's fisheye divides zero by zero; of a photograph of odd width it is often the centre of a pixel.
     """
     centre = torch.cat((cameras.cx, cameras.cy), dim=-1).index_select(0, view).to(xy)
     meets = ((xy - centre).abs() < _BESIDE_PX).all(dim=-1, keepdim=True)
