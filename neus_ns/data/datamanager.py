@@ -37,6 +37,7 @@ from neus_ns.data.world import applied_to_capture
 from neus_ns.errors import InputError
 from neus_ns.pixels.base import PixelBatch, SurfacePixelSampler
 from neus_ns.pixels.choice import PixelSamplerChoice
+from neus_ns.pixels.error_map import ErrorMapPixelSamplerConfig
 from neus_ns.pixels.uniform import UniformPixelSamplerConfig
 
 
@@ -48,8 +49,8 @@ class SurfaceDataManagerConfig(VanillaDataManagerConfig):
     """Target class to instantiate."""
     dataparser: AnnotatedDataParserUnion = field(default_factory=AutoDataParserConfig)
     """Reader of the capture; auto-data recognises the format."""
-    pixel_sampler: PixelSamplerChoice = field(default_factory=UniformPixelSamplerConfig)
-    """Which pixels of the training photographs get a ray."""
+    pixel_sampler: PixelSamplerChoice = field(default_factory=lambda: ErrorMapPixelSamplerConfig(uniform_share=0.5))
+    """Which pixels of the training photographs get a ray: half of them where renderings were wrong lately."""
     masks: bool = True
     """Use the capture's foreground masks, where there are any; without them, all that is in the region of interest is
     surface."""

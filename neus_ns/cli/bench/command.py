@@ -222,9 +222,9 @@ def compare(options: Comparison) -> None:
             if all(row.strategy != options.baseline for row in rows):
                 console.print(f"Without a run of {options.baseline} there is nothing to compare with.")
             plot(rows, name, picture, options.baseline, "cpu_seconds" if options.clock == "cpu" else "seconds")
-            console.print(f"plot  {picture}", highlight=False)
+            console.print(f"plot  {picture}", highlight=False, soft_wrap=True)
         if record.rows:
-            console.print(f"rows  {record.path}", highlight=False)
+            console.print(f"rows  {record.path}", highlight=False, soft_wrap=True)
 
 
 def make_runs(options: Comparison, strategies: list[str], record: "Record", console: Console) -> None:
