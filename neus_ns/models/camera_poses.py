@@ -32,7 +32,7 @@ class CameraPosesConfig:
 
     optimise: bool = False
     """Correct the pose of every training photograph while the surface is learned; its learning rate and schedule are
-    those of --optimizers.cameras."""
+    those of --optimizers.cameras. For captures without texture: where there is some, `neus-poses align` finds more."""
     largest_error: float = 2.5
     """How far off, in degrees as seen from a camera, the poses may be before they are corrected: nothing nearer than
     this to a mask's outline is ruled out."""
