@@ -33,13 +33,20 @@ def plot(
             for number, (strategy, of_strategy) in enumerate(runs.items()):
                 # The baseline stands out, since everything is compared with it.
                 first = strategy == baseline
-                style = {"color": "black" if first else colours[number % 20], "linewidth": 2.4 if first else 1.3}
+                style = {
+                    "color": "black" if first else colours[number % 20],
+                    "linewidth": 2.4 if first else 1.3,
+                    "zorder": 3 if first else 2,
+                }
                 _draw(axes, of_strategy, quality, effort, strategy, style)
             axes.set_xlabel(effort_title)
             axes.set_ylabel(quality_title)
             axes.grid(alpha=0.3)
             if quality == "chamfer":
                 axes.set_yscale("log")
+                # Plain numbers: these distances span less than a power of ten.
+                axes.yaxis.set_major_formatter("{x:g}")
+                axes.yaxis.set_minor_formatter("{x:g}")
     if measured:
         handles, labels = grid[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right center")
