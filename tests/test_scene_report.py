@@ -15,7 +15,7 @@ from rich.console import Console
 from neus_ns.cli.data import Check, entrypoint
 from neus_ns.data.datamanager import SurfaceDataManagerConfig
 from neus_ns.data.region_options import RegionOptions
-from neus_ns.data.report.advice import warnings
+from neus_ns.data.report.advice import assumptions, warnings
 from neus_ns.data.report.angles import Angles, view_angles
 from neus_ns.data.report.facts import SceneFacts, Spread, scene_facts
 from neus_ns.data.report.write import scene_report
@@ -147,6 +147,13 @@ def test_each_fault_gets_its_warning_in_one_sentence_with_a_cure(words: str) -> 
     found = warnings(replace(GOOD, **BAD[words]))
     assert len(found) == 1 and words in found[0]
     assert found[0].endswith(".") and "\n" not in found[0] and ". " not in found[0] and ("; " in found[0])
+
+
+def test_a_capture_without_points_is_told_where_to_get_them() -> None:
+    def cures(points: int) -> str:
+        return " ".join(each.option for each in assumptions(replace(GOOD, points=points)))
+
+    assert "neus-poses align" in cures(0) and "neus-poses align" not in cures(500)
 
 
 def test_dense_video_around_an_object_is_not_called_narrow() -> None:

@@ -41,6 +41,8 @@ def assumptions(facts: SceneFacts) -> list[Assumption]:
                 "rename that folder, or save photographs without alpha, to train without",
             )
         )
+    if facts.points == 0:
+        found.append(Assumption("no SfM points to hold the surface", "neus-poses align, where there is texture"))
     if facts.held_out:
         found.append(
             Assumption(
