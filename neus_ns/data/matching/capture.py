@@ -1,7 +1,7 @@
 """A whole capture aligned: its photographs, training ones first, and the files that say what came of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +95,7 @@ def align_capture(
     )
     aligned = align(given, seen, focal, prior)
     world_from_unit = scene.frame.world_from_unit
-    moved = Views(**{**vars(views), "world_from_camera": torch.from_numpy(aligned.bundle.poses)}).moved(world_from_unit)
+    moved = replace(views, world_from_camera=torch.from_numpy(aligned.bundle.poses)).moved(world_from_unit)
     points = transform_points(world_from_unit, torch.from_numpy(aligned.bundle.points)).numpy()
     return AlignedCapture(photos, train_count, features, aligned, moved, points, focal)
 
@@ -107,16 +107,15 @@ def _sources(views: Views) -> list[list[int]]:
 def _views_unit(photos: list[Photo], train_count: int, scene: Survey) -> Views:
     """The pinholes of all photographs, without masks, in the unit frame."""
     parts = [pinhole_views(photos[0].cameras, None)]
+    chosen = [torch.arange(train_count)]
     if train_count < len(photos):
-        held_out = pinhole_views(photos[train_count].cameras, None)
-        chosen = torch.tensor([photo.index for photo in photos[train_count:]])
-        names = ("world_from_camera", "fx", "fy", "cx", "cy", "width", "height")
-        parts.append(Views(**{name: getattr(held_out, name)[chosen] for name in names}, masks=None))
-    both = {
-        name: torch.cat([getattr(part, name).double() for part in parts])
+        parts.append(pinhole_views(photos[train_count].cameras, None))
+        chosen.append(torch.tensor([photo.index for photo in photos[train_count:]]))
+    numbers = {
+        name: torch.cat([getattr(part, name)[rows].double() for part, rows in zip(parts, chosen, strict=True)])
         for name in ("world_from_camera", "fx", "fy", "cx", "cy", "width", "height")
     }
-    return Views(**both, masks=None).moved(scene.frame.unit_from_parser)
+    return Views(**numbers, masks=None).moved(scene.frame.unit_from_parser)
 
 
 def write_capture(found: AlignedCapture, folder: Path) -> None:
@@ -132,10 +131,12 @@ def write_capture(found: AlignedCapture, folder: Path) -> None:
         names = [frame["file_path"] for frame in frames]
         held_out = names[found.train_count :]
         meta |= {"train_filenames": names[: found.train_count], "val_filenames": held_out, "test_filenames": held_out}
-    write_json(folder / "transforms.json", meta)
     colours = point_colours(found)
+    folder.mkdir(parents=True, exist_ok=True)
     write_ply(folder / "sparse_pc.ply", trimesh.PointCloud(found.points_world, colors=colours))
     write_model(sparse_model(found, colours), folder / "colmap" / "sparse" / "0")
+    # Last, because it makes a capture of the folder.
+    write_json(folder / "transforms.json", meta)
 
 
 def point_colours(found: AlignedCapture) -> UInt8[np.ndarray, "points 3"]:
