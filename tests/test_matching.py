@@ -15,7 +15,7 @@ from neus_ns.data.colmap.read import read_model
 from neus_ns.data.colmap.write import SparseLens, SparseModel, write_model
 from neus_ns.data.matching import bundle as bundle_module
 from neus_ns.data.matching.align import align, relative, widest_degrees
-from neus_ns.data.matching.bundle import Bundle, Prior, adjusted, residuals, triangulated
+from neus_ns.data.matching.bundle import Bundle, Prior, Problem, adjusted, residuals, triangulated
 from neus_ns.data.matching.features import Features, find_features, undistorted
 from neus_ns.data.matching.join import Sightings, join_matches
 from neus_ns.data.matching.pairs import epipolar_distance
@@ -102,19 +102,19 @@ def test_slopes_of_the_normal_equations_are_those_of_the_cost(exact):
     poses, seen = exact
     given, focal = disturbed(poses, 2.0, 0.02), np.full(12, FOCAL)
     bundle = Bundle(disturbed(given, 0.5, 0.01, seed=7), triangulated(given, seen) + 0.01)
-    _, camera_slope, _, point_slope, _, _ = bundle_module._normal_equations(bundle, given, seen, focal, PRIOR, 4.0)
+    problem = Problem(seen, focal, given, PRIOR)
+    normal = bundle_module._normal_equations(bundle, problem, 4.0)
     rng, step = np.random.default_rng(5), 1e-6
     # The prior's slope takes rotation vectors as if they added, which is right to a few percent of a few percent.
     for _ in range(4):
         of_cameras, of_points = rng.normal(size=(12, 6)), rng.normal(size=bundle.points.shape)
         costs = [
             bundle_module._cost(
-                bundle_module._moved(bundle, way * step * of_cameras, way * step * of_points),
-                given, seen, focal, PRIOR, 4.0,
+                bundle_module._moved(bundle, way * step * of_cameras, way * step * of_points), problem, 4.0
             )
             for way in (1, -1)
         ]  # fmt: skip
-        expected = 2 * ((camera_slope * of_cameras).sum() + (point_slope * of_points).sum())
+        expected = 2 * ((normal.camera_slope * of_cameras).sum() + (normal.point_slope * of_points).sum())
         assert (costs[0] - costs[1]) / (2 * step) == pytest.approx(expected, rel=1e-3)
 
 
@@ -122,8 +122,9 @@ def test_adjusting_never_makes_the_cost_larger(exact):
     poses, seen = exact
     given, focal = disturbed(poses, 4.0, 0.1), np.full(12, FOCAL)
     bundle = Bundle(given, triangulated(given, seen))
-    after = adjusted(bundle, given, seen, focal, PRIOR, 2.0, steps=3)
-    costs = [bundle_module._cost(each, given, seen, focal, PRIOR, 2.0) for each in (bundle, after)]
+    problem = Problem(seen, focal, given, PRIOR)
+    after = adjusted(bundle, problem, 2.0, steps=3)
+    costs = [bundle_module._cost(each, problem, 2.0) for each in (bundle, after)]
     assert costs[1] < costs[0]
 
 

@@ -47,7 +47,12 @@ class SurfaceDataset(InputDataset):
         """
         if not self._masks_wanted:
             return False
-        return self._dataparser_outputs.mask_filenames is not None or any(map(is_cut_out, self.image_filenames))
+        return self.mask_filenames is not None or any(map(is_cut_out, self.image_filenames))
+
+    @property
+    def mask_filenames(self) -> list[Path] | None:
+        """The files of the foreground masks, if they come as files."""
+        return self._dataparser_outputs.mask_filenames
 
     def size_of(self, image_idx: int) -> tuple[int, int]:
         """Width and height in pixels of one photograph: its camera's."""
@@ -61,7 +66,7 @@ class SurfaceDataset(InputDataset):
         alpha_color = self._dataparser_outputs.alpha_color
         if alpha is not None and alpha_color is not None:
             colours = _composite(colours, alpha, alpha_color.numpy())
-        elif alpha is not None and self._dataparser_outputs.mask_filenames is None:
+        elif alpha is not None and self.mask_filenames is None:
             # Colours under full transparency are whatever the editing program left there.
             colours = np.where(alpha[..., None] == 0, np.uint8(0), colours)
         if foreground is not None and self.mask_color:
@@ -90,15 +95,15 @@ class SurfaceDataset(InputDataset):
 
     def foreground(self, image_idx: int) -> Bool[Tensor, "h w"]:
         """The mask of one photograph without decoding more than it takes. Only for captures with masks."""
-        if self._dataparser_outputs.mask_filenames is None:
+        if self.mask_filenames is None:
             alpha = self.photo_and_foreground(image_idx)[1]
             assert alpha is not None
             return alpha >= 128
         return torch.from_numpy(np.array(self._foreground(image_idx, None))) >= 128
 
     def _foreground(self, image_idx: int, alpha: UInt8[ndarray, "h w"] | None) -> UInt8[ndarray, "h w"]:
-        if self._dataparser_outputs.mask_filenames is not None:
-            path = self._dataparser_outputs.mask_filenames[image_idx]
+        if self.mask_filenames is not None:
+            path = self.mask_filenames[image_idx]
             # What the numbers in a mask mean is told by the whole of it, before any pixels are averaged.
             picture = Image.fromarray(coverage(open_picture(path)))
             return np.asarray(self._fit_to_camera(picture, image_idx, path, "mask"))
@@ -142,8 +147,7 @@ class SurfaceDataset(InputDataset):
 
     def check_files(self) -> None:
         """Raise InputError for the first picture that is missing, damaged or of another size, by the headers alone."""
-        masks = self._dataparser_outputs.mask_filenames
-        sets: list[tuple[Kind, list[Path]]] = [("image", self.image_filenames), ("mask", masks or [])]
+        sets: list[tuple[Kind, list[Path]]] = [("image", self.image_filenames), ("mask", self.mask_filenames or [])]
         for kind, paths in sets:
             for view, (path, size) in enumerate(zip(paths, picture_sizes(paths), strict=True)):
                 self._require_size(size, view, path, kind)

@@ -9,9 +9,9 @@ from jaxtyping import Float, Int, UInt8
 from scipy.spatial.transform import Rotation
 
 from neus_ns.data.colmap.model import CAMERA_MODELS
+from neus_ns.data.sources.photos import OPENGL_FROM_OPENCV
 
 _NUMBER_OF = {name: number for number, (name, _) in enumerate(CAMERA_MODELS)}
-_OPENCV_AXES = np.diag([1.0, -1.0, -1.0])
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def write_model(model: SparseModel, folder: Path) -> None:
 def _image(
     number: int, name: str, pose: Float[np.ndarray, "3 4"], xy: Float[np.ndarray, "n 2"], points: Int[np.ndarray, " n"]
 ) -> bytes:
-    cv_from_world = (pose[:, :3] @ _OPENCV_AXES).T
+    cv_from_world = (pose[:, :3] @ OPENGL_FROM_OPENCV).T
     x, y, z, w = Rotation.from_matrix(cv_from_world).as_quat()
     head = struct.pack("<I7dI", number, w, x, y, z, *(-cv_from_world @ pose[:, 3]), number)
     keypoints = np.zeros(len(xy), dtype=[("xy", "<f8", 2), ("point", "<i8")])

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from neus_ns.data.matching.bundle import Bundle, Prior, adjusted, residuals, triangulated
+from neus_ns.data.matching.bundle import Bundle, Prior, Problem, adjusted, residuals, triangulated
 from neus_ns.data.matching.features import Features
 from neus_ns.data.matching.join import Sightings, join_matches
 from neus_ns.data.matching.pairs import match_pair
+from neus_ns.data.sources.photos import OPENGL_FROM_OPENCV
 from neus_ns.errors import InputError
 
 # From errors that wrong poses make to those of keypoints, in pixels: each round looks past what is much worse.
@@ -24,8 +25,7 @@ _MISMATCH = 4.0
 # Lines of sight that meet under less than this leave the depth of their point open.
 _LEAST_DEGREES = 2.0
 # A photograph with fewer sightings than this is held by little more than the pose that was given.
-ENOUGH_SIGHTINGS = 20
-_OPENCV = np.diag([1.0, -1.0, -1.0])
+_ENOUGH_SIGHTINGS = 20
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Aligned:
     @property
     def weakly_held(self) -> Int[np.ndarray, " some"]:
         """Views with too few sightings to say much about their poses."""
-        return np.flatnonzero(np.bincount(self.seen.view, minlength=len(self.bundle.poses)) < ENOUGH_SIGHTINGS)
+        return np.flatnonzero(np.bincount(self.seen.view, minlength=len(self.bundle.poses)) < _ENOUGH_SIGHTINGS)
 
 
 def matched(
@@ -65,8 +65,8 @@ def matched(
 
 def relative(first: Float[np.ndarray, "3 4"], second: Float[np.ndarray, "3 4"]) -> Float[np.ndarray, "3 4"]:
     """From the first camera to the second, OpenCV's axes, of poses with OpenGL's."""
-    turn = _OPENCV @ second[:, :3].T @ first[:, :3] @ _OPENCV
-    shift = _OPENCV @ second[:, :3].T @ (first[:, 3] - second[:, 3])
+    turn = OPENGL_FROM_OPENCV @ second[:, :3].T @ first[:, :3] @ OPENGL_FROM_OPENCV
+    shift = OPENGL_FROM_OPENCV @ second[:, :3].T @ (first[:, 3] - second[:, 3])
     return np.column_stack([turn, shift])
 
 
@@ -74,27 +74,28 @@ def align(
     given: Float[np.ndarray, "views 3 4"], seen: Sightings, focal: Float[np.ndarray, " views"], prior: Prior
 ) -> Aligned:
     """Adjust poses to the tracks, not far from those given; raises InputError if that cannot work."""
-    if len(seen) < 2 * ENOUGH_SIGHTINGS:
+    if len(seen) < 2 * _ENOUGH_SIGHTINGS:
         raise InputError(
             f"The photographs share only {seen.track_count} places that look alike, too few to correct poses by; this "
             "needs texture and photographs that overlap. (Training can correct poses without: "
             "--pipeline.model.cameras.optimise True.)"
         )
-    bundle = before = Bundle(given, triangulated(given, seen))
+    bundle = Bundle(given, triangulated(given, seen))
+    problem = Problem(seen, focal, given, prior)
     for scale in _SCALES_PX:
-        bundle = adjusted(bundle, given, seen, focal, prior, scale, steps=15)
+        bundle = adjusted(bundle, problem, scale, steps=15)
         # Points that were wrong with the poses of before get another chance.
         bundle = Bundle(bundle.poses, triangulated(bundle.poses, seen))
     error, local = residuals(bundle, seen, focal)
     good = (np.linalg.norm(error, axis=1) < _MISMATCH * _SCALES_PX[-1]) & (local[:, 2] < 0)
     bundle, seen = without(bundle, seen, good)
     bundle, seen = without(bundle, seen, (widest_degrees(bundle, seen) > _LEAST_DEGREES)[seen.track])
-    if len(seen) < 2 * ENOUGH_SIGHTINGS:
+    if len(seen) < 2 * _ENOUGH_SIGHTINGS:
         raise InputError(
             "The places that look alike in the photographs contradict one another at the given poses, so these cannot "
             "be corrected by them; poses have to be right to a few degrees to begin with."
         )
-    bundle = adjusted(bundle, given, seen, focal, prior, _SCALES_PX[-1])
+    bundle = adjusted(bundle, Problem(seen, focal, given, prior), _SCALES_PX[-1])
     before = Bundle(given, triangulated(given, seen))
     return Aligned(bundle, seen, _median_px(before, seen, focal), _median_px(bundle, seen, focal))
 

@@ -34,6 +34,27 @@ class Bundle:
     points: Float[np.ndarray, "points 3"]
 
 
+@dataclass(frozen=True)
+class Problem:
+    """What an adjustment answers to: who shows what, focal lengths in pixels, and the given poses with their prior."""
+
+    seen: Sightings
+    focal: Float[np.ndarray, " views"]
+    given: Float[np.ndarray, "views 3 4"]
+    prior: Prior
+
+
+@dataclass(frozen=True)
+class NormalEquations:
+    """Gauss-Newton blocks and slopes of cameras and points; `joined` links the two, a block for each sighting."""
+
+    cameras: Float[np.ndarray, "views 6 6"]
+    camera_slope: Float[np.ndarray, "views 6"]
+    points: Float[np.ndarray, "points 3 3"]
+    point_slope: Float[np.ndarray, "points 3"]
+    joined: Float[np.ndarray, "n 6 3"]
+
+
 def triangulated(poses: Float[np.ndarray, "views 3 4"], seen: Sightings) -> Float[np.ndarray, "points 3"]:
     """The point nearest to the lines of sight of each track, by squared distance."""
     rotation, centre = poses[seen.view, :, :3], poses[seen.view, :, 3]
@@ -53,28 +74,25 @@ def residuals(
     """How many pixels off each sighting its point projects, and the point in the camera's axes (z < 0: before it)."""
     pose = bundle.poses[seen.view]
     local = np.einsum("nji,nj->ni", pose[:, :, :3], bundle.points[seen.track] - pose[:, :, 3])
-    depth = np.where(np.abs(local[:, 2]) < 1e-9, 1e-9, local[:, 2])
+    depth = _depth(local)
     projected = np.stack([-local[:, 0] / depth, local[:, 1] / depth], 1)
     return focal[seen.view, None] * (projected - seen.uv), local
 
 
-def adjusted(
-    bundle: Bundle,
-    given: Float[np.ndarray, "views 3 4"],
-    seen: Sightings,
-    focal: Float[np.ndarray, " views"],
-    prior: Prior,
-    scale_px: float,
-    steps: int = 50,
-) -> Bundle:
+def _depth(local: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
+    """The last coordinate, never zero: what is divided by it is of no use there, but must stay finite."""
+    return np.where(np.abs(local[:, 2]) < 1e-9, 1e-9, local[:, 2])
+
+
+def adjusted(bundle: Bundle, problem: Problem, scale_px: float, steps: int = 50) -> Bundle:
     """The bundle after Levenberg-Marquardt, held to the given poses; errors much beyond `scale_px` hardly count."""
     damping = 1e-3
-    cost = _cost(bundle, given, seen, focal, prior, scale_px)
+    cost = _cost(bundle, problem, scale_px)
     for _ in range(steps):
-        normal = _normal_equations(bundle, given, seen, focal, prior, scale_px)
+        normal = _normal_equations(bundle, problem, scale_px)
         while True:
-            moved = _moved(bundle, *_solved(*normal, damping))
-            new = _cost(moved, given, seen, focal, prior, scale_px)
+            moved = _moved(bundle, *_solved(normal, problem.seen, damping))
+            new = _cost(moved, problem, scale_px)
             if new < cost:
                 break
             damping *= 8
@@ -87,17 +105,10 @@ def adjusted(
     return bundle
 
 
-def _cost(
-    bundle: Bundle,
-    given: Float[np.ndarray, "views 3 4"],
-    seen: Sightings,
-    focal: Float[np.ndarray, " views"],
-    prior: Prior,
-    scale_px: float,
-) -> float:
-    square = np.square(residuals(bundle, seen, focal)[0] / scale_px).sum(1)
-    turn, shift = _off(bundle.poses, given)
-    held = np.square(turn / prior.turn).sum() + np.square(shift / prior.shift).sum()
+def _cost(bundle: Bundle, problem: Problem, scale_px: float) -> float:
+    square = np.square(residuals(bundle, problem.seen, problem.focal)[0] / scale_px).sum(1)
+    turn, shift = _off(bundle.poses, problem.given)
+    held = np.square(turn / problem.prior.turn).sum() + np.square(shift / problem.prior.shift).sum()
     return float(np.log1p(square).sum() * scale_px**2 + held)
 
 
@@ -109,23 +120,14 @@ def _off(
     return turn, poses[:, :, 3] - given[:, :, 3]
 
 
-def _normal_equations(
-    bundle: Bundle,
-    given: Float[np.ndarray, "views 3 4"],
-    seen: Sightings,
-    focal: Float[np.ndarray, " views"],
-    prior: Prior,
-    scale_px: float,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, Sightings]:
-    """Gauss-Newton blocks: of cameras, their gradient, of points, their gradient, and what joins the two.
-
-    A camera moves by R <- exp(w) R and c <- c + t, so a point x is at R^T exp(-w) (x - c - t) in its axes.
-    """
+def _normal_equations(bundle: Bundle, problem: Problem, scale_px: float) -> NormalEquations:
+    """A camera moves by R <- exp(w) R and c <- c + t, so a point x is at R^T exp(-w) (x - c - t) in its axes."""
+    seen, focal, prior = problem.seen, problem.focal, problem.prior
     error, local = residuals(bundle, seen, focal)
     weight = 1 / (1 + np.square(error / scale_px).sum(1))
     rotation = bundle.poses[seen.view, :, :3]
     away = bundle.points[seen.track] - bundle.poses[seen.view, :, 3]
-    z = np.where(np.abs(local[:, 2]) < 1e-9, 1e-9, local[:, 2])
+    z = _depth(local)
     zero = np.zeros_like(z)
     by_local = np.stack(
         [np.stack([-1 / z, zero, local[:, 0] / z**2], 1), np.stack([zero, 1 / z, -local[:, 1] / z**2], 1)], 1
@@ -143,23 +145,18 @@ def _normal_equations(
     points, point_slope = np.zeros((seen.track_count, 3, 3)), np.zeros((seen.track_count, 3))
     np.add.at(points, seen.track, weight[:, None, None] * by_point.transpose(0, 2, 1) @ by_point)
     np.add.at(point_slope, seen.track, np.einsum("nij,ni->nj", weight[:, None, None] * by_point, error))
-    turned, shifted = _off(bundle.poses, given)
+    turned, shifted = _off(bundle.poses, problem.given)
     firmness = np.repeat([prior.turn**-2, prior.shift**-2], 3)
     cameras += np.diag(firmness)
     camera_slope += firmness * np.concatenate([turned, shifted], 1)
-    return cameras, camera_slope, points, point_slope, weighted.transpose(0, 2, 1) @ by_point, seen
+    return NormalEquations(cameras, camera_slope, points, point_slope, weighted.transpose(0, 2, 1) @ by_point)
 
 
 def _solved(
-    cameras: np.ndarray,
-    camera_slope: np.ndarray,
-    points: np.ndarray,
-    point_slope: np.ndarray,
-    joined: np.ndarray,
-    seen: Sightings,
-    damping: float,
+    normal: NormalEquations, seen: Sightings, damping: float
 ) -> tuple[Float[np.ndarray, "views 6"], Float[np.ndarray, "points 3"]]:
     """The step of cameras and points that the damped equations ask for."""
+    cameras, points, joined = normal.cameras, normal.points, normal.joined
     views = len(cameras)
     diagonal = np.einsum("pii->pi", points)
     damped = points + np.eye(3) * (damping * diagonal + 1e-12)[:, None, :]
@@ -173,8 +170,8 @@ def _solved(
     for view, block in enumerate(cameras):
         at = slice(6 * view, 6 * view + 6)
         whole[at, at] += block + damping * np.diag(np.diag(block))
-    step = np.linalg.solve(whole, left @ point_slope.ravel() - camera_slope.ravel())
-    of_points = -np.einsum("pij,pj->pi", inverse, point_slope + (right.T @ step).reshape(-1, 3))
+    step = np.linalg.solve(whole, left @ normal.point_slope.ravel() - normal.camera_slope.ravel())
+    of_points = -np.einsum("pij,pj->pi", inverse, normal.point_slope + (right.T @ step).reshape(-1, 3))
     return step.reshape(-1, 6), of_points
 
 

@@ -1,5 +1,6 @@
 """A whole capture aligned: its photographs, training ones first, and the files that say what came of it."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,7 +43,7 @@ class Photo:
 
     @property
     def mask(self) -> Path | None:
-        masks = self.dataset._dataparser_outputs.mask_filenames
+        masks = self.dataset.mask_filenames
         return None if masks is None else Path(masks[self.index])
 
     @property
@@ -82,7 +83,8 @@ def align_capture(
         picture = photo.dataset.get_image_uint8(photo.index)
         features.append(find_features(picture, photo.cameras, photo.index))
         progress("photographs read", number + 1, len(photos))
-    pairs = sorted({(min(a, b), max(a, b)) for a, row in enumerate(_sources(views)) for b in row if a != b})
+    sources = best_sources(views, None, _SOURCES).tolist()
+    pairs = sorted({(min(a, b), max(a, b)) for a, row in enumerate(sources) for b in row if a != b})
     given, focal = views.world_from_camera.double().numpy(), views.fx.double().numpy()
     prior, compared = Prior(np.radians(pose_error_degrees), shift_share), iter(range(1, len(pairs) + 1))
     seen = matched(
@@ -98,10 +100,6 @@ def align_capture(
     moved = replace(views, world_from_camera=torch.from_numpy(aligned.bundle.poses)).moved(world_from_unit)
     points = transform_points(world_from_unit, torch.from_numpy(aligned.bundle.points)).numpy()
     return AlignedCapture(photos, train_count, features, aligned, moved, points, focal)
-
-
-def _sources(views: Views) -> list[list[int]]:
-    return best_sources(views, None, _SOURCES).tolist()
 
 
 def _views_unit(photos: list[Photo], train_count: int, scene: Survey) -> Views:
@@ -160,7 +158,7 @@ def sparse_model(found: AlignedCapture, colours: UInt8[np.ndarray, "points 3"]) 
     mean = np.bincount(seen.track, error, seen.track_count) / np.bincount(seen.track, minlength=seen.track_count)
     first = np.cumsum([0, *map(len, found.features)])
     xy = np.concatenate([each.xy for each in found.features])[first[seen.view] + seen.keypoint]
-    common = Path(*_common_parts([photo.path.absolute() for photo in found.photos]))
+    common = os.path.commonpath([photo.path.absolute().parent for photo in found.photos])
     return SparseModel(
         names=[photo.path.absolute().relative_to(common).as_posix() for photo in found.photos],
         lenses=[colmap_lens(photo.cameras, photo.index) for photo in found.photos],
@@ -172,15 +170,6 @@ def sparse_model(found: AlignedCapture, colours: UInt8[np.ndarray, "points 3"]) 
         point=seen.track,
         xy=xy,
     )
-
-
-def _common_parts(paths: list[Path]) -> list[str]:
-    common = []
-    for parts in zip(*(path.parent.parts for path in paths), strict=False):
-        if len(set(parts)) > 1:
-            break
-        common.append(parts[0])
-    return common
 
 
 def colmap_lens(cameras: Cameras, view: int) -> SparseLens:
