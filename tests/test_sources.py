@@ -1,6 +1,7 @@
 """Every format gives the same cameras, the same rays and the same world, says what it is, and trains."""
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 
@@ -141,6 +142,22 @@ def test_every_source_trains(captures, tmp_path: Path, name: str) -> None:
     pipeline = pipeline_of(trained(config))
     assert pipeline.surface_model.has_masks == SAMPLES[name].masks
     assert contents(captures[name]) == before
+
+
+def test_lenses_of_their_own_distortion_and_a_named_cloud_train(tmp_path: Path, shots: Shots) -> None:
+    write_nerfstudio(shots, tmp_path / "capture")
+    path = tmp_path / "capture" / "transforms.json"
+    meta = json.loads(path.read_text())
+    for view, frame in enumerate(meta["frames"]):
+        frame.update({name: meta[name] for name in ("cx", "cy", "w", "h")})
+        frame.update({"fl_x": meta["fl_x"] + view, "fl_y": meta["fl_y"] + view, "k1": 0.01 * view, "p1": 0.001})
+    trimesh.PointCloud(np.random.default_rng(0).normal(size=(50, 3))).export(tmp_path / "capture" / "cloud.ply")
+    path.write_text(json.dumps({"frames": meta["frames"], "camera_model": "OPENCV", "ply_file_path": "cloud.ply"}))
+    data = pipeline_of(trained(tiny_config(tmp_path / "capture", tmp_path / "runs", 3))).datamanager
+    cameras = data.train_dataset.cameras
+    assert cameras.distortion_params is not None and len(cameras.fx.unique()) == len(cameras)
+    points = data.points_parser()
+    assert points is not None and len(points) == 50
 
 
 def test_a_finished_run_loads_from_its_config(captures, tmp_path: Path) -> None:
