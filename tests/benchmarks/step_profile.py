@@ -3,9 +3,10 @@
     python -m tests.benchmarks.step_profile SCENE [--steps 1200] [--at 0.1 0.5 0.9] [--window 60]
 
 SCENE is a nerfstudio capture. A whole short training of so many steps is run, and for a window of steps around each
-share of it the wall time of every part is added up. Parts are timed where they are called from, so what a part calls
-itself is counted in it; `rest` is what is left of the step: rays, losses' small change, and Python. On a GPU the host's
-time is shown, not the device's.
+share of it the time of every part is added up: by the clock, and in brackets that of all threads together, which other
+work on the machine hardly changes. Parts are timed where they are called from, so what a part calls itself is counted
+in it; `rest` is what is left of the step: rays, losses' small change, and Python. On a GPU the host's time is shown,
+not the device's.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from nerfstudio.engine.callbacks import TrainingCallbackLocation
 from nerfstudio.engine.optimizers import Optimizers
@@ -27,20 +29,21 @@ from neus_ns.models.pipeline import SurfacePipeline, SurfacePipelineConfig
 
 
 class Stopwatch:
-    """Adds up the wall time of named parts; a part inside another is taken out of the outer one."""
+    """Adds up the time of named parts, by the clock and of all threads; a part inside another is taken out of the outer
+    one."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = defaultdict(float)
+        self.seconds: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(2))
         self._open: list[str] = []
 
     @contextlib.contextmanager
     def part(self, name: str) -> Iterator[None]:
-        begin = time.perf_counter()
+        begin = _now()
         self._open.append(name)
         try:
             yield
         finally:
-            took = time.perf_counter() - begin
+            took = _now() - begin
             self._open.pop()
             self.seconds[name] += took
             if self._open:
@@ -55,6 +58,10 @@ class Stopwatch:
                 return function(*args, **kwargs)
 
         setattr(owner, attribute, timed)
+
+
+def _now() -> np.ndarray:
+    return np.array([time.perf_counter(), time.process_time()])
 
 
 def watched_pipeline(scene: Path, watch: Stopwatch) -> tuple[SurfacePipeline, Optimizers]:
@@ -106,7 +113,8 @@ def main() -> None:
     torch.manual_seed(0)
     watch = Stopwatch()
     pipeline, optimizers = watched_pipeline(options.scene, watch)
-    tables: list[dict[str, float]] = []
+    tables: list[dict[str, np.ndarray]] = []
+    counts: list[float] = []
     starts = [int(share * options.steps) for share in options.at]
     samples = 0
     for number in range(options.steps):
@@ -115,15 +123,19 @@ def main() -> None:
             samples = 0
         samples += step(pipeline, optimizers, number, number / options.steps, watch)
         if number - options.window + 1 in starts:
-            per_step = {name: 1e3 * seconds / options.window for name, seconds in watch.seconds.items()}
-            tables.append(per_step | {"samples": samples / options.window})
+            tables.append({name: 1e3 * seconds / options.window for name, seconds in watch.seconds.items()})
+            counts.append(samples / options.window)
+    print(f"{torch.get_num_threads()} threads")
     print("| part, ms a step | " + " | ".join(f"at {share:g}" for share in options.at) + " |")
     print("|---|" + "---|" * len(tables))
-    parts = [name for name in tables[-1] if name != "samples"]
-    for name in sorted(parts, key=lambda part: -tables[-1][part]):
-        print(f"| {name} | " + " | ".join(f"{table.get(name, 0.0):.1f}" for table in tables) + " |")
-    print("| all | " + " | ".join(f"{sum(table[name] for name in parts):.1f}" for table in tables) + " |")
-    print("| samples | " + " | ".join(f"{table['samples']:.0f}" for table in tables) + " |")
+    for name in sorted(tables[-1], key=lambda part: -tables[-1][part][0]):
+        print(f"| {name} | " + " | ".join(_both(table.get(name, np.zeros(2))) for table in tables) + " |")
+    print("| all | " + " | ".join(_both(np.sum(list(table.values()), axis=0)) for table in tables) + " |")
+    print("| samples | " + " | ".join(f"{count:.0f}" for count in counts) + " |")
+
+
+def _both(milliseconds: np.ndarray) -> str:
+    return f"{milliseconds[0]:.1f} ({milliseconds[1]:.1f})"
 
 
 if __name__ == "__main__":
