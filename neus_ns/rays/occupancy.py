@@ -36,6 +36,8 @@ class OccupancyGrid(nn.Module):
     turn: Tensor
     blocks_away: Tensor
     near_allowed: Tensor
+    share: Tensor
+    """Share of the box's cells that are occupied."""
 
     def __init__(self, resolution: int, parts: int) -> None:
         super().__init__()
@@ -52,6 +54,7 @@ class OccupancyGrid(nn.Module):
         # What follows from the cells is kept beside them: they change once in many steps, and each step marches.
         self.register_buffer("blocks_away", occupied_cells(allowed).blocks_away, persistent=False)
         self.register_buffer("near_allowed", dilated(allowed), persistent=False)
+        self.register_buffer("share", allowed.float().mean(), persistent=False)
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args)
@@ -65,6 +68,7 @@ class OccupancyGrid(nn.Module):
 
     def _follow_occupied(self) -> None:
         self.blocks_away.copy_(occupied_cells(self.occupied).blocks_away)
+        self.share.copy_(self.occupied.float().mean())
 
     @property
     def cells(self) -> OccupiedCells:
@@ -115,8 +119,3 @@ class OccupancyGrid(nn.Module):
         # grid_sample counts coordinates from the last axis; the grid is indexed [x, y, z].
         at = points.flip(-1)[None, None, None]
         return F.grid_sample(self.distance[None, None], at, align_corners=False, padding_mode="border")[0, 0, 0, 0]
-
-    @property
-    def share(self) -> Float[Tensor, ""]:
-        """Share of the box's cells that are occupied."""
-        return self.occupied.float().mean()
