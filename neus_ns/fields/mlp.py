@@ -4,7 +4,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-
 # Matrix products are up to twice as fast if the result is a multiple of this many numbers wide.
 _FAST_WIDTH = 16
 
