@@ -6,6 +6,7 @@ import torch
 from scipy.stats import chisquare
 
 from neus_ns.data.pixel_store import PixelStore, store_images
+from neus_ns.errors import InputError
 from neus_ns.pixels.base import PixelBatch
 from neus_ns.pixels.block_error import BlockErrorPixelSampler, BlockErrorPixelSamplerConfig
 from neus_ns.pixels.cells import Cells, interleaved
@@ -182,6 +183,35 @@ def test_error_map_draws_by_the_running_error_and_redraws_ever_more_rarely() -> 
     torch.testing.assert_close(sampler.ratio(Pool(store), torch.arange(32)), expected)
     gaps = np.diff(redraws)
     assert redraws[0] == 7 and 8 <= len(redraws) <= 11 and np.all(np.diff(gaps[:-1]) > 0)
+
+
+def test_a_closing_error_map_draws_evenly_and_goes_back_to_its_errors_if_training_is_lengthened() -> None:
+    torch.manual_seed(0)
+    store = store_of([(17, 6)])
+    config = ErrorMapPixelSamplerConfig(uniform_share=0.2, closing=0.5)
+    sampler = config.setup()
+    assert isinstance(sampler, RunningErrorSampler)
+    error = torch.rand(102)
+    sampler.propose(store, 1)
+    sampler.observe(everything(store), error)
+    by_error = 0.2 + 0.8 * error / error.mean()
+    every = torch.arange(102)
+    sampler.set_progress(0.49)
+    sampler.propose(store, 1)
+    torch.testing.assert_close(sampler.ratio(Pool(store), every), by_error)
+    sampler.set_progress(0.5)
+    counts = torch.bincount(sampler.propose(store, 40_000).flat, minlength=102)
+    assert chisquare(counts).pvalue > 1e-3
+    assert torch.equal(sampler.ratio(Pool(store), every), torch.ones(102))
+
+    resumed = config.setup()
+    assert isinstance(resumed, RunningErrorSampler)
+    resumed.load_state_dict(sampler.state_dict())
+    resumed.set_progress(0.4)
+    resumed.propose(store, 1)
+    torch.testing.assert_close(resumed.ratio(Pool(store), every), by_error)
+    with pytest.raises(InputError, match="closing is 1.5"):
+        ErrorMapPixelSamplerConfig(closing=1.5).setup()
 
 
 def test_multinomial_looks_at_every_pixel_before_it_looks_at_one_twice_and_draws_by_the_last_error() -> None:
