@@ -41,6 +41,12 @@ from neus_ns.pixels.error_map import ErrorMapPixelSamplerConfig
 from neus_ns.pixels.uniform import UniformPixelSamplerConfig
 
 
+def default_sampler() -> ErrorMapPixelSamplerConfig:
+    """Half of the rays where renderings were wrong lately, which opens hollows early; evenly in the second half, since
+    errors that are left by then, of gloss and along outlines, would dent what is right."""
+    return ErrorMapPixelSamplerConfig(uniform_share=0.5, closing=0.5)
+
+
 @dataclass
 class SurfaceDataManagerConfig(VanillaDataManagerConfig):
     """Photographs as a pixel store. nerfstudio's options for its cache of float images, never built, are hidden."""
@@ -49,8 +55,9 @@ class SurfaceDataManagerConfig(VanillaDataManagerConfig):
     """Target class to instantiate."""
     dataparser: AnnotatedDataParserUnion = field(default_factory=AutoDataParserConfig)
     """Reader of the capture; auto-data recognises the format."""
-    pixel_sampler: PixelSamplerChoice = field(default_factory=lambda: ErrorMapPixelSamplerConfig(uniform_share=0.5))
-    """Which pixels of the training photographs get a ray: half of them where renderings were wrong lately."""
+    pixel_sampler: PixelSamplerChoice = field(default_factory=default_sampler)
+    """Which pixels of the training photographs get a ray: half of them where renderings were wrong lately, and
+    evenly in the second half of the training."""
     masks: bool = True
     """Use the capture's foreground masks, where there are any; without them, all that is in the region of interest is
     surface."""
