@@ -4,6 +4,8 @@ The number of active levels is a buffer, so it lives in the checkpoint and an ex
 levels that were trained.
 """
 
+from abc import ABC, abstractmethod
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -13,7 +15,7 @@ from neus_ns.kernels.layout import GridLayout
 from neus_ns.kernels.taps import tap_offsets
 
 
-class FeatureGrid(nn.Module):
+class FeatureGrid(nn.Module, ABC):
     """Features of points in the box [-half_side, half_side]^3, coarse levels first."""
 
     active_levels: Tensor
@@ -60,9 +62,9 @@ class FeatureGrid(nn.Module):
         """The grid's own coordinates, [0, 1]^3 over the box."""
         return points * self.slope_scale + 0.5
 
+    @abstractmethod
     def value(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, "points width"]:
         """The encoding of points."""
-        raise NotImplementedError
 
     @property
     def finest_cell(self) -> float:

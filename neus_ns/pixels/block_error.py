@@ -76,8 +76,8 @@ class BlockErrorPixelSampler(RedistributingSampler):
         of_photo = (mean * pixels).sum(-1, keepdim=True) / pixels.sum(-1, keepdim=True).clamp_min(1.0)
         return torch.where(pixels > 0, mean / of_photo.clamp_min(1e-12), 0.0).flatten()
 
-    def draw(self, pool: Pool, num: int) -> Int64[Tensor, " num"]:
+    def _draw(self, pool: Pool, num: int) -> Int64[Tensor, " num"]:
         return self.cells.draw(self.run, draw_weighted((self.block_ratio * self.pixels).cumsum(0), num))
 
-    def ratio(self, pool: Pool, flat: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
+    def _ratio(self, pool: Pool, flat: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
         return self.block_ratio.index_select(0, self.cells.key(flat)).float()

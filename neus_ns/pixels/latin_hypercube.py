@@ -30,7 +30,7 @@ class LatinHypercubePixelSampler(RedistributingSampler):
     def prepare(self, pool: Pool) -> None:
         del pool
 
-    def draw(self, pool: Pool, num: int) -> Int64[Tensor, " num"]:
+    def _draw(self, pool: Pool, num: int) -> Int64[Tensor, " num"]:
         store = pool.store
         if num == 0 or store.candidates is not None:
             place = (strata(num, store.device) * pool.size).long().clamp_(max=pool.size - 1)
@@ -42,7 +42,7 @@ class LatinHypercubePixelSampler(RedistributingSampler):
         col = (_shuffled_strata(num, store.device) * width).long().minimum(width - 1)
         return store.flatten(torch.stack((view, row, col), dim=-1))
 
-    def ratio(self, pool: Pool, flat: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
+    def _ratio(self, pool: Pool, flat: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
         return torch.ones(flat.shape[0], device=flat.device)
 
 

@@ -42,16 +42,16 @@ class MultinomialPixelSampler(RunningErrorSampler):
         self.memory["next_turn"] = self.memory["next_turn"].cpu()
         self.stride = _coprime_stride(pool.size)
 
-    def draw(self, pool: Pool, num: int) -> Int64[Tensor, " num"]:
+    def _draw(self, pool: Pool, num: int) -> Int64[Tensor, " num"]:
         in_turn = int(self.config.sweep_share * num + float(torch.rand(())))
         turn = int(self.memory["next_turn"]) + torch.arange(in_turn, device=pool.store.device)
         self.memory["next_turn"] = (self.memory["next_turn"] + in_turn) % pool.size
         swept = (turn % pool.size) * self.stride % pool.size
-        return torch.cat((swept, super().draw(pool, num - in_turn)))
+        return torch.cat((swept, super()._draw(pool, num - in_turn)))
 
-    def ratio(self, pool: Pool, flat: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
+    def _ratio(self, pool: Pool, flat: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
         share = self.config.sweep_share
-        return share + (1.0 - share) * super().ratio(pool, flat)
+        return share + (1.0 - share) * super()._ratio(pool, flat)
 
 
 def _coprime_stride(size: int) -> int:

@@ -63,10 +63,10 @@ class PixelMapSampler(RedistributingSampler):
         ratios = pixel_ratios(pool, self.importance, self.even_share)
         self.cumulated = ratios.double().cumsum(0)
 
-    def draw(self, pool: Pool, num: int) -> Int64[Tensor, " num"]:
+    def _draw(self, pool: Pool, num: int) -> Int64[Tensor, " num"]:
         return draw_weighted(self.cumulated, num)
 
-    def ratio(self, pool: Pool, flat: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
+    def _ratio(self, pool: Pool, flat: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
         numbers = pool.numbers(flat)[0]
         before = torch.where(numbers > 0, self.cumulated.index_select(0, (numbers - 1).clamp_min(0)), 0.0)
         return ((self.cumulated.index_select(0, numbers) - before) * (pool.size / self.cumulated[-1])).float()

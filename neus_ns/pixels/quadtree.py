@@ -97,17 +97,11 @@ class QuadtreePixelSampler(RedistributingSampler):
 
     def keep_up(self) -> None:
         if self._intervals(self.progress) > self._intervals(float(self.memory["subdivided_at"])):
-            if not self.closing_now:
-                self.subdivide()
+            self.subdivide()
 
     def _intervals(self, progress: float) -> int:
         """How many intervals of training are over; the small number is for shares that are rounded down."""
         return int(progress / self.config.interval + 1e-9)
-
-    @property
-    def closing_now(self) -> bool:
-        """Whether training is in its last phase, in which leaves do not count."""
-        return self.progress >= 1.0 - self.config.closing
 
     def observe(self, batch: PixelBatch, error_per_ray: Float[Tensor, " rays"]) -> None:
         inside = self.numbers_of(batch)[1]
@@ -139,9 +133,7 @@ class QuadtreePixelSampler(RedistributingSampler):
         self._plant(keys[order], depths[order])
         self.memory["settled"] = calm[order]
 
-    def draw(self, pool: Pool, num: int) -> Int64[Tensor, " num"]:
-        if self.closing_now:
-            return torch.randint(pool.size, (num,), device=pool.store.device)
+    def _draw(self, pool: Pool, num: int) -> Int64[Tensor, " num"]:
         leaf = draw_weighted(self.cumulated, num)
         drawn = self.cells.draw(self.run, leaf)
         if self.prior is None:
@@ -153,9 +145,7 @@ class QuadtreePixelSampler(RedistributingSampler):
         by_prior = torch.rand(num, device=leaf.device) < self.config.context_share
         return torch.where(by_prior, self.cells.number.index_select(0, place).long(), drawn)
 
-    def ratio(self, pool: Pool, flat: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
-        if self.closing_now:
-            return torch.ones(flat.shape[0], device=flat.device)
+    def _ratio(self, pool: Pool, flat: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
         leaf = cell_of(self.cells.key(flat), self.memory["first_key"])
         ratio = self.leaf_ratio.index_select(0, leaf)
         if self.prior is None:

@@ -21,6 +21,9 @@ class RedistributingConfig(SurfacePixelSamplerConfig):
     """Share of rays drawn evenly from whole photographs, as `uniform` does; unused without masks."""
     correction: float = 0.0
     """Weigh pixels by (how much more often they are drawn than evenly) to this negative power; 1 is unbiased."""
+    closing: float = 0.0
+    """Last share of training, in which all pixels are drawn evenly: errors that are left by then are mostly not the
+    surface's, such as colours along outlines that are half the background's."""
 
 
 class RedistributingSampler(SurfacePixelSampler):
@@ -35,6 +38,8 @@ class RedistributingSampler(SurfacePixelSampler):
 
     def __init__(self, config: RedistributingConfig, **kwargs) -> None:
         super().__init__(config, **kwargs)
+        if not 0.0 <= config.closing <= 1.0:
+            raise InputError(f"The pixel sampler's closing is {config.closing}: give a share from 0 to 1.")
         self.memory: dict[str, Tensor] = {}
         self._pool: Pool | None = None
 
@@ -43,12 +48,29 @@ class RedistributingSampler(SurfacePixelSampler):
         """Make what drawing needs; fill `memory` if it is empty, take it up if it is not."""
 
     @abstractmethod
-    def draw(self, pool: Pool, num: int) -> Int64[Tensor, " num"]:
+    def _draw(self, pool: Pool, num: int) -> Int64[Tensor, " num"]:
         """The numbers of pixels of the pool, by the strategy's own distribution."""
 
     @abstractmethod
+    def _ratio(self, pool: Pool, flat: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """How many times more often than evenly `_draw` draws these pixels; of any meaning in the pool only."""
+
+    @property
+    def closing_now(self) -> bool:
+        """Whether training is in its last phase, in which the strategy's own distribution rests."""
+        return self.config.closing > 0 and self.progress >= 1.0 - self.config.closing
+
+    def draw(self, pool: Pool, num: int) -> Int64[Tensor, " num"]:
+        """The numbers of pixels of the pool, as they are drawn now."""
+        if self.closing_now:
+            return torch.randint(pool.size, (num,), device=pool.store.device)
+        return self._draw(pool, num)
+
     def ratio(self, pool: Pool, flat: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
         """How many times more often than evenly `draw` draws these pixels; of any meaning in the pool only."""
+        if self.closing_now:
+            return torch.ones(flat.shape[0], device=flat.device)
+        return self._ratio(pool, flat)
 
     @property
     def correction_now(self) -> float:
@@ -57,7 +79,8 @@ class RedistributingSampler(SurfacePixelSampler):
 
     def propose(self, store: PixelStore, num_rays: int) -> PixelBatch:
         pool = self.pool_of(store)
-        self.keep_up()
+        if not self.closing_now:
+            self.keep_up()
         outside = 0
         if store.fg is not None:
             # Rounded up or down at random, so that the share is right on average.
@@ -69,7 +92,8 @@ class RedistributingSampler(SurfacePixelSampler):
         return PixelBatch(store.locate(flat), flat, self._weight(pool, flat, number >= 0), number=number)
 
     def keep_up(self) -> None:
-        """Do what the schedule asks for at this time of training; called before each proposal."""
+        """Do what the schedule asks for at this time of training; called before each proposal but those of
+        the closing phase."""
         return
 
     def pool_of(self, store: PixelStore) -> Pool:

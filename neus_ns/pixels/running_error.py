@@ -4,7 +4,6 @@ Of large captures, a few neighbouring pixels of a row share one entry: memory an
 what a ray needs to know of its surroundings is the same on the object however finely it was photographed.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -29,9 +28,6 @@ class RunningErrorConfig(RedistributingConfig):
     """Share of rays drawn evenly, so that an error that has grown is noticed."""
     memory_rate: float = 0.5
     """Weight of a new error beside the remembered one; 1 keeps only the last."""
-    closing: float = 0.0
-    """Last share of training, in which all pixels are drawn evenly: errors that are left by then are mostly not the
-    surface's, such as colours along outlines that are half the background's."""
 
 
 class RunningErrorSampler(RedistributingSampler):
@@ -51,8 +47,6 @@ class RunningErrorSampler(RedistributingSampler):
             raise InputError(
                 f"The pixel sampler's memory_rate is {config.memory_rate}: give a number above 0, up to 1."
             )
-        if not 0.0 <= config.closing <= 1.0:
-            raise InputError(f"The pixel sampler's closing is {config.closing}: give a share from 0 to 1.")
 
     def prepare(self, pool: Pool) -> None:
         self.shared_by = -(-pool.size // self.most_entries)
@@ -84,13 +78,7 @@ class RunningErrorSampler(RedistributingSampler):
         self.memory["error"].index_copy_(0, number, before.clamp_min(0) * (1 - rate) + rate * error.clamp_min(0))
 
     def keep_up(self) -> None:
-        redraw_at = float(self.memory["redraw_at"])
-        if self.config.closing > 0 and self.progress >= 1 - self.config.closing:
-            if redraw_at < math.inf:
-                self.memory |= {"drawn_by": torch.ones_like(self.memory["drawn_by"]), "redraw_at": _clock(math.inf)}
-                self._cumulate()
-        elif self.progress >= redraw_at or redraw_at == math.inf:
-            # Infinite still: a finished training goes on for longer.
+        if self.progress >= float(self.memory["redraw_at"]):
             self.redraw()
             interval = self.memory["redraw_interval"] * self.interval_growth
             self.memory |= {"redraw_interval": interval, "redraw_at": self.progress + interval}
@@ -106,14 +94,14 @@ class RunningErrorSampler(RedistributingSampler):
         self.memory["drawn_by"] = even + (1 - even) * map_ / map_.mean(dtype=torch.float64).float()
         self._cumulate()
 
-    def draw(self, pool: Pool, num: int) -> Int64[Tensor, " num"]:
+    def _draw(self, pool: Pool, num: int) -> Int64[Tensor, " num"]:
         entry = draw_weighted(self.cumulated, num)
         if self.shared_by == 1:
             return entry
         within = torch.rand(num, device=entry.device) * self.pixels.index_select(0, entry)
         return (entry * self.shared_by + within.long()).clamp_(max=pool.size - 1)
 
-    def ratio(self, pool: Pool, flat: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
+    def _ratio(self, pool: Pool, flat: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
         drawn_by = self.memory["drawn_by"].index_select(0, pool.numbers(flat)[0] // self.shared_by)
         return (drawn_by * (pool.size / self.cumulated[-1])).float()
 

@@ -185,10 +185,10 @@ class SoftMiningPixelSampler(RedistributingSampler):
         relative = chance.flatten() / pixels.clamp_min(1)
         self.cell_ratio = relative * float(pixels.sum()) / self.cumulated[-1].float()
 
-    def draw(self, pool: Pool, num: int) -> Int64[Tensor, " num"]:
+    def _draw(self, pool: Pool, num: int) -> Int64[Tensor, " num"]:
         return self.cells.draw(self.run, draw_weighted_evenly(self.cumulated, num))
 
-    def ratio(self, pool: Pool, flat: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
+    def _ratio(self, pool: Pool, flat: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
         return self.cell_ratio.index_select(0, self.cells.key(flat))
 
 

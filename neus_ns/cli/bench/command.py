@@ -1,6 +1,7 @@
 """`neus-bench`: compare choices by training with each of them: strategies that pick pixels, and parts of a method."""
 
 import sys
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Comparison:
+class Comparison(ABC):
     """What all comparisons have in common."""
 
     scenes: tyro.conf.Positional[tuple[Path, ...]]
@@ -83,13 +84,13 @@ class Comparison:
         """None if steps are what counts."""
         return self.usual_minutes if self.minutes is None and self.steps is None else self.minutes
 
+    @abstractmethod
     def strategies(self) -> list[str]:
         """The words of what is to be compared, each once; raises InputError for a word that is none."""
-        raise NotImplementedError
 
+    @abstractmethod
     def method_of(self, strategy: str) -> str:
         """The method that is trained with it."""
-        raise NotImplementedError
 
     def settings(self) -> dict[str, object]:
         """What results depend on, besides what is compared."""
@@ -101,13 +102,13 @@ class Comparison:
             "on_table": self.on_table,
         }
 
+    @abstractmethod
     def apply(self, pipeline: "SurfacePipelineConfig", strategy: str) -> None:
         """Bring it into the options of its method."""
-        raise NotImplementedError
 
+    @abstractmethod
     def show(self, rows: "list[Measurement]", scene: str, console: Console) -> Path:
         """Print the table of a scene; returns where its plot belongs."""
-        raise NotImplementedError
 
 
 @dataclass
