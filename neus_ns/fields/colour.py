@@ -4,21 +4,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from neus_ns.fields.direction import SH_WIDTH, spherical_harmonics
+from neus_ns.fields.looking import Looking
 from neus_ns.fields.mlp import relu_mlp
 
 
 class ColourNetwork(nn.Module):
-    """Colour in [0, 1] from position, view direction, raw SDF gradient, the SDF network's feature, and appearance.
+    """Colour in [0, 1] from position, way of looking, raw SDF gradient, the SDF network's feature, and appearance.
 
-    `view_strength`, set by schedule, scales the view encoding. While it is zero a wrong surface cannot be excused by
-    colours that change with the viewpoint, so it has to move.
+    `view_strength`, set by schedule, scales all that depends on where one looks from. While it is zero a wrong surface
+    cannot be excused by colours that change with the viewpoint, so it has to move.
     """
 
-    def __init__(self, features: int, appearance: int, width: int, hidden_layers: int) -> None:
+    def __init__(self, looking: Looking, features: int, appearance: int, width: int, hidden_layers: int) -> None:
         super().__init__()
         self.view_strength = 1.0
-        self.layers = relu_mlp(6 + SH_WIDTH + features + appearance, width, hidden_layers, 3)
+        self._looking = looking
+        self.layers = relu_mlp(6 + looking.width + features + appearance, width, hidden_layers, 3)
 
     def forward(
         self,
@@ -28,6 +29,6 @@ class ColourNetwork(nn.Module):
         feature: Float[Tensor, "points channels"],
         appearance: Float[Tensor, "points embedding"],
     ) -> Float[Tensor, "points 3"]:
-        view = spherical_harmonics(directions) * self.view_strength
+        view = self._looking.encode(directions, gradient) * self.view_strength
         inputs = torch.cat([points, gradient, view, feature, appearance], 1)
         return torch.sigmoid(self.layers(inputs))

@@ -1,7 +1,6 @@
 """The trained scene as one nerfstudio Field: signed distance, colour and sharpness, and the frame they live in."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -14,7 +13,7 @@ from neus_ns.data.frame import SceneFrame, transform_points
 from neus_ns.fields.colour import ColourNetwork
 from neus_ns.fields.feature_grid import FeatureGrid
 from neus_ns.fields.hash_grid import HashGrid
-from neus_ns.fields.reflected_colour import ReflectedColourNetwork
+from neus_ns.fields.looking import LOOKING, ColourDirection
 from neus_ns.fields.sdf import SdfNetwork
 from neus_ns.fields.sdf_autograd import AutogradSdfNetwork
 from neus_ns.fields.sharpness import Sharpness
@@ -45,8 +44,8 @@ class SurfaceFieldConfig:
     """Width of the colour network's hidden layers."""
     colour_layers: int = 2
     """Hidden layers of the colour network."""
-    colour: Literal["view", "reflected"] = "view"
-    """Direction that colour depends on: the view, or the view mirrored at the surface, for glossy objects."""
+    colour: ColourDirection = "both"
+    """Direction that colour depends on: the view, the view mirrored at the surface, or both."""
     initial_inv_s: float = 20.0
     """Sharpness of the surface at the start (NeuS: exp(3))."""
 
@@ -55,10 +54,10 @@ class SurfaceFieldConfig:
         network = AutogradSdfNetwork if encoding == "tcnn" else SdfNetwork
         return network(self.grid(encoding), self.sdf_width, self.feature_width, initial_radius, inside_out)
 
-    def colour_network(self, appearance: int) -> ColourNetwork | ReflectedColourNetwork:
+    def colour_network(self, appearance: int) -> ColourNetwork:
         """The colour network of these sizes, for so many numbers of appearance."""
-        network = ReflectedColourNetwork if self.colour == "reflected" else ColourNetwork
-        return network(self.feature_width, appearance, self.colour_width, self.colour_layers)
+        looking = LOOKING[self.colour]
+        return ColourNetwork(looking, self.feature_width, appearance, self.colour_width, self.colour_layers)
 
     def grid(self, encoding: EncodingBackend) -> FeatureGrid:
         """The hash grid of these sizes."""

@@ -1,13 +1,14 @@
 """Chamfer of a method on glossy captures made here, beside that of the visual hull of the same masks.
 
-    python -m tests.benchmarks.gloss [--material mirror lacquer satin] [--steps 1500] [--size 200] [--method neus-hash]
-        [--colour view|reflected] [--seed 0]
+    python -m tests.benchmarks.gloss [--material mirror lacquer satin varnish] [--steps 1500] [--size 200]
+        [--method neus-hash] [--colour view|reflected|both] [--seed 0]
     python -m tests.benchmarks.gloss --photographs CAPTURE --points POINTS.npz [--steps 1500]
 
-Prints one line for the hull and one for the trained surface, in percent of the truth's diagonal. Real photographs have
-no truth; there, POINTS.npz holds structure-from-motion points of the capture's world (`xyz`, the photographs that see
-each in `track`, its reprojection error in pixels in `err_px`), and what is printed is how far those that four
-photographs agree on to within a pixel lie from the mesh, in percent of their box's diagonal.
+varnish is the demo's capture, without gloss. Prints one line for the hull and one for the trained surface, in percent
+of the truth's diagonal. Real photographs have no truth; there, POINTS.npz holds structure-from-motion points of the
+capture's world (`xyz`, the photographs that see each in `track`, its reprojection error in pixels in `err_px`), and
+what is printed is how far those that four photographs agree on to within a pixel lie from the mesh, in percent of their
+box's diagonal.
 """
 
 import argparse
@@ -68,14 +69,14 @@ def run(name: str, capture: Path, rate: Callable[[trimesh.Trimesh], str], option
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    materials = ("mirror", "lacquer", "satin")
+    materials = ("mirror", "lacquer", "satin", "varnish")
     parser.add_argument("--material", choices=materials, nargs="+", default=materials)
     parser.add_argument("--photographs", type=Path, help="a real capture instead of generated ones")
     parser.add_argument("--points", type=Path, help="sure points of the real capture")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--size", type=int, default=200, help="edge of the generated photographs in pixels")
     parser.add_argument("--method", choices=sorted(METHODS), default="neus-hash")
-    parser.add_argument("--colour", choices=("view", "reflected"), default="view")
+    parser.add_argument("--colour", choices=("view", "reflected", "both"), default="both")
     parser.add_argument("--resolution", type=int, default=320, help="cells along the mesh lattice")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from neus_ns.fields.reflected_colour import ReflectedColourNetwork, mirrored
+from neus_ns.fields.colour import ColourNetwork
+from neus_ns.fields.looking import LOOKING, mirrored
 from neus_ns.fields.surface_field import SurfaceField, SurfaceFieldConfig
 
 
@@ -14,12 +15,12 @@ def unit_vectors(count: int, seed: int) -> Tensor:
     return F.normalize(draws, dim=-1)
 
 
-def network() -> ReflectedColourNetwork:
+def network() -> ColourNetwork:
     torch.manual_seed(0)
-    return ReflectedColourNetwork(features=5, appearance=0, width=16, hidden_layers=2).double()
+    return ColourNetwork(LOOKING["reflected"], features=5, appearance=0, width=16, hidden_layers=2).double()
 
 
-def colours(network: ReflectedColourNetwork, directions: Tensor, gradient: Tensor) -> Tensor:
+def colours(network: ColourNetwork, directions: Tensor, gradient: Tensor) -> Tensor:
     """Colours of one and the same point, whatever its gradient, from several directions."""
     count = len(directions)
     point, feature = unit_vectors(1, 7).expand(count, 3), torch.ones(count, 5, dtype=torch.float64)
@@ -64,7 +65,7 @@ def test_what_is_mirrored_depends_on_the_mirrored_direction_and_the_angle_alone(
     assert gradient.grad is not None and bool((gradient.grad.norm(dim=-1) > 0).all())
 
 
-@pytest.mark.parametrize("kind", ["view", "reflected"])
+@pytest.mark.parametrize("kind", ["view", "reflected", "both"])
 def test_without_view_strength_colour_is_the_same_from_every_side(kind: str):
     config = SurfaceFieldConfig(levels=2, colour=kind)  # pyright: ignore[reportArgumentType]
     net = SurfaceField(config, 0.5, False, 0, "torch").colour_network
