@@ -18,6 +18,7 @@ from neus_ns.models.camera_poses import CameraPoses
 from neus_ns.models.neus_hash import NeusHashModel
 from neus_ns.rays.bounds import without_sliding
 from neus_ns.rays.look import look
+from neus_ns.rays.refine import Refined
 from neus_ns.rays.sections import Sections
 from neus_ns.training.learning_rate import ProgressSchedulerConfig
 from tests.benchmarks.pose_refinement import disturbed, refined_poses, reprojection_px
@@ -135,7 +136,7 @@ def pictures(model: NeusHashModel, bundle: RayBundle) -> Float[Tensor, ""]:
 @pytest.mark.parametrize("masks", [True, False])
 def test_gradients_of_the_corrections_are_those_of_finite_differences(monkeypatch, masks):
     model, bundle = small_model("torch", masks, torch.float64), some_rays(64, torch.float64)
-    kept: list[Sections] = []
+    kept: list[Refined] = []
     first = model.unit_rays(bundle)
 
     def slid(rays: neus_hash.Rays) -> Float[Tensor, " rays"]:
@@ -144,12 +145,13 @@ def test_gradients_of_the_corrections_are_those_of_finite_differences(monkeypatc
 
     # Where a ray is looked at has no gradient by design: sections, and the far side of the ball from which the
     # background is seen, must not move with the pose here either, nor along the ray when its origin slides.
-    def look_once(rays: neus_hash.Rays, *given) -> Sections:
+    def look_once(rays: neus_hash.Rays, *given) -> Refined:
         if not kept:
             kept.append(look(rays, *given))
-        (sections,) = kept
+        sections, wanted = kept[0]
         back = slid(rays)[sections.ray_index]
-        return Sections(sections.ray_index, sections.t_start - back, sections.t_end - back)
+        moved = Sections(sections.ray_index, sections.t_start - back, sections.t_end - back)
+        return Refined(moved, wanted)
 
     def clip_once(origins: Tensor, directions: Tensor, near: float) -> neus_hash.Rays:
         rays = neus_hash.Rays(origins, directions, first.t_near, first.t_far)

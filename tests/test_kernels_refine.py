@@ -1,21 +1,23 @@
 """Sampling where the weight is: the Warp kernels against the torch reference, and what must hold exactly."""
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
 
+from neus_ns.kernels.room import Room
 from neus_ns.rays import refine as law
 from neus_ns.rays.bounds import clip_to_unit_ball
 from neus_ns.rays.look import LookPlan, likely_sections, look, marched_sections, refined_sections
 from neus_ns.rays.occupancy import OccupancyGrid
-from neus_ns.rays.refine import RefineBudget
+from neus_ns.rays.refine import Allotment, RefineBudget
 from neus_ns.rays.sections import Rays, Sections
 from tests.test_kernels_warp import ptx_of
 
 wp = pytest.importorskip("warp")
 
-from neus_ns.kernels import warp_refine, warp_refine_kernels  # noqa: E402
+from neus_ns.kernels import warp_refine_kernels  # noqa: E402
 
 # How near to a whole number a running sum must come before float32 may decide a count otherwise than float64.
 NEAR_WHOLE = 1e-4
@@ -68,8 +70,8 @@ def test_pruning_keeps_what_the_reference_keeps(inv_s: float, step: float):
     for seed in range(3):
         rays, grid, shift = scene(300, seed, inv_s=inv_s)
         sharpness = torch.tensor(inv_s)
-        fast = likely_sections(rays, grid, sharpness, step, ANYWHERE, shift, "warp")
-        slow = likely_sections(rays, grid, sharpness, step, ANYWHERE, shift, "torch")
+        fast = likely_sections(rays, grid, sharpness, step, ANYWHERE, Allotment(shift), "warp")
+        slow = likely_sections(rays, grid, sharpness, step, ANYWHERE, Allotment(shift), "torch")
         marched = marched_sections(rays, grid, step, shift, "torch")
         wide, given = exact(rays, marched)
         limited = sharpness.double().clamp_max(law.resolvable(step))
@@ -91,8 +93,8 @@ def test_refinement_cuts_as_the_reference_does(inv_s: float):
     rays, grid, shift = scene(800, 7)
     likely = marched_sections(rays, grid, 2 / 60, shift, "torch")
     sharpness, budget = torch.tensor(inv_s), RefineBudget(10.0, ANYWHERE)
-    fast = refined_sections(rays, likely, bumpy, sharpness, budget, shift, "warp")
-    slow = refined_sections(rays, likely, bumpy, sharpness, budget, shift, "torch")
+    fast = refined_sections(rays, likely, bumpy, sharpness, budget, Allotment(shift), "warp").sections
+    slow = refined_sections(rays, likely, bumpy, sharpness, budget, Allotment(shift), "torch").sections
     wide, given = exact(rays, likely)
     # The network's distances are float32 whoever reads them.
     weights = law.coarse_weights(wide, given, lambda _: bumpy(rays.points(likely)).double(), sharpness.double())
@@ -122,8 +124,10 @@ def one_ray(sdf: list[float], copies: int) -> tuple[Sections, torch.Tensor]:
 
 
 def resampled(sections: Sections, sdf: torch.Tensor, shift: torch.Tensor, inv_s: float) -> Sections:
-    packed = (sections.ray_index, sections.t_start, sections.t_end)
-    return Sections(*warp_refine.resampled(*packed, sdf, shift, torch.tensor(inv_s), 6.0, ANYWHERE))
+    rays = Rays(torch.zeros(len(shift), 3), torch.eye(3)[:1].expand(len(shift), 3), shift, shift)
+    budget = RefineBudget(6.0, ANYWHERE)
+    sharpness = torch.tensor(inv_s)
+    return refined_sections(rays, sections, lambda _: sdf, sharpness, budget, Allotment(shift), "warp").sections
 
 
 def test_counts_are_unbiased_over_shifts():
@@ -140,13 +144,90 @@ def test_counts_are_unbiased_over_shifts():
 
 def test_parts_tile_their_parents():
     rays, grid, shift = scene(200, 3)
-    likely = likely_sections(rays, grid, torch.tensor(60.0), 2 / 48, ANYWHERE, shift, "warp")
-    parts = refined_sections(rays, likely, bumpy, torch.tensor(60.0), RefineBudget(10.0, ANYWHERE), shift, "warp")
+    likely = likely_sections(rays, grid, torch.tensor(60.0), 2 / 48, ANYWHERE, Allotment(shift), "warp")
+    parts = refined_sections(
+        rays, likely, bumpy, torch.tensor(60.0), RefineBudget(10.0, ANYWHERE), Allotment(shift), "warp"
+    ).sections
     counts = parts_of_each(parts, likely)
     assert bool((parts.length > 0).all()) and int(counts.max()) > 3
     tiled = law.split(likely, counts)
     assert torch.equal(parts.ray_index, tiled.ray_index)
     assert torch.equal(parts.t_start, tiled.t_start) and torch.equal(parts.t_end, tiled.t_end)
+
+
+@pytest.mark.parametrize("backend", ["warp", "torch"])
+@pytest.mark.parametrize("samples", [1, 700, 5000])
+def test_a_batch_has_as_many_samples_as_are_allotted_where_they_count_most(backend: Literal["warp", "torch"], samples):
+    rays, grid, shift = scene(400, 8)
+    sharpness, budget = torch.tensor(60.0), RefineBudget(10.0, ANYWHERE)
+    likely = likely_sections(rays, grid, sharpness, 2 / 48, ANYWHERE, Allotment(shift), backend)
+    found = refined_sections(rays, likely, bumpy, sharpness, budget, Allotment(shift, samples), backend)
+    # The torch reference adds up in another order, and may be off by one where a sum comes to lie on a whole number.
+    assert abs(len(found.sections) - samples) <= (backend == "torch")
+    wide, given = exact(rays, likely)
+    weights = law.coarse_weights(wide, given, lambda _: bumpy(rays.points(likely)).double(), sharpness.double())
+    expected = law.expected_counts(weights, given, len(rays), budget)
+    torch.testing.assert_close(found.wanted.double(), expected.sum(), rtol=1e-4, atol=0)
+    scaled = expected * (samples / expected.sum())
+    # One resampling of the whole batch: up to any section the counts follow the running sum to within one.
+    counts = parts_of_each(found.sections, likely)
+    assert ((counts.cumsum(0) - scaled.cumsum(0)).abs() < 1 + 1e-3).all()
+
+
+def test_counts_of_allotted_samples_are_unbiased_over_shifts():
+    sections, sdf = one_ray([0.25, 0.15, 0.04, -0.06, -0.1, 0.02], 3)
+    rays = Rays(torch.zeros(3, 3), torch.eye(3)[:1].expand(3, 3), torch.zeros(3), torch.ones(3))
+    budget, sharpness = RefineBudget(6.0, ANYWHERE), torch.tensor(20.0)
+    total, shifts = torch.zeros(len(sections)), (torch.arange(500) + 0.5) / 500
+    for shift in shifts:
+        allotment = Allotment(shift.expand(3), 17)
+        found = refined_sections(rays, sections, lambda _: sdf, sharpness, budget, allotment, "warp")
+        assert len(found.sections) == 17
+        total += parts_of_each(found.sections, sections)
+    weights = law.coarse_weights(rays, sections, lambda _: sdf, sharpness)
+    expected = law.expected_counts(weights, sections, 3, budget)
+    torch.testing.assert_close(total / len(shifts), expected * (17 / expected.sum()), atol=5e-3, rtol=0)
+
+
+class FixedRoom(Room):
+    """Memory for so many sections, as on a device whose number of sections is not waited for."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def sections(self, needed: torch.Tensor, rays: int) -> int:
+        return self.size
+
+
+def test_more_memory_than_needed_changes_nothing_that_is_seen():
+    rays, grid, shift = scene(300, 4)
+    plan, sharpness = LookPlan(2 / 48, RefineBudget(10.0, ANYWHERE)), torch.tensor(60.0)
+    likely = likely_sections(rays, grid, sharpness, plan.step, ANYWHERE, Allotment(shift), "warp")
+    roomy = Allotment(shift, room=FixedRoom(len(likely) + 500))
+    idle = likely_sections(rays, grid, sharpness, plan.step, ANYWHERE, roomy, "warp")
+    assert len(idle) == len(likely) + 500 and not bool(idle.length[len(likely) :].any())
+    assert torch.equal(idle.t_start[: len(likely)], likely.t_start)
+    assert torch.equal(idle.ray_index[: len(likely)], likely.ray_index) and bool((idle.ray_index.diff() >= 0).all())
+    clean = look(rays, grid, bumpy, sharpness, plan, Allotment(shift), "warp").sections
+    found = look(rays, grid, bumpy, sharpness, plan, roomy, "warp").sections
+    # The even share of the last ray's samples goes to the idle sections, whose parts are as idle.
+    last = len(rays) - 1
+    assert keys(law.select(found, found.ray_index < last)) == keys(law.select(clean, clean.ray_index < last))
+    assert len(found) - len(clean) <= ANYWHERE + 1 and not bool(found.length[len(clean) :].any())
+
+
+def test_what_does_not_fit_into_memory_is_left_out():
+    rays, grid, shift = scene(300, 4)
+    plan, sharpness = LookPlan(2 / 48, RefineBudget(10.0, ANYWHERE)), torch.tensor(60.0)
+    likely = likely_sections(rays, grid, sharpness, plan.step, ANYWHERE, Allotment(shift), "warp")
+    for size in (len(likely) // 2, 1, 0):
+        tight = Allotment(shift, room=FixedRoom(size))
+        kept = likely_sections(rays, grid, sharpness, plan.step, ANYWHERE, tight, "warp")
+        assert torch.equal(kept.t_start, likely.t_start[:size]) and torch.equal(kept.ray_index, likely.ray_index[:size])
+        found = look(rays, grid, bumpy, sharpness, plan, tight, "warp").sections
+        assert keys(found) or size == 0
+        assert set(found.ray_index.tolist()) <= set(likely.ray_index[:size].tolist())
 
 
 def test_a_distance_that_is_not_a_number_is_drawn_once_and_spoils_no_other_ray():
@@ -162,7 +243,7 @@ def test_a_distance_that_is_not_a_number_is_drawn_once_and_spoils_no_other_ray()
 def test_every_output_is_written_over_poisoned_memory(monkeypatch):
     rays, grid, shift = scene(150, 5)
     plan = LookPlan(2 / 48, RefineBudget(10.0, ANYWHERE))
-    clean = look(rays, grid, bumpy, torch.tensor(60.0), plan, shift, "warp")
+    clean = look(rays, grid, bumpy, torch.tensor(60.0), plan, Allotment(shift), "warp").sections
     plain = torch.empty
 
     def poisoned(*size, **options) -> torch.Tensor:
@@ -170,7 +251,7 @@ def test_every_output_is_written_over_poisoned_memory(monkeypatch):
         return made.fill_(float("nan") if made.is_floating_point() else 7)
 
     monkeypatch.setattr(torch, "empty", poisoned)
-    again = look(rays, grid, bumpy, torch.tensor(60.0), plan, shift, "warp")
+    again = look(rays, grid, bumpy, torch.tensor(60.0), plan, Allotment(shift), "warp").sections
     assert torch.equal(again.t_start, clean.t_start) and torch.equal(again.t_end, clean.t_end)
     assert torch.equal(again.ray_index, clean.ray_index)
 
@@ -181,7 +262,7 @@ def test_nothing_to_look_at_gives_no_sections():
     nobody = Rays(rays.origins[:0], rays.directions[:0], rays.t_near[:0], rays.t_far[:0])
     missing = replace(rays, t_far=rays.t_near)
     for some, shifts in ((nobody, shift[:0]), (missing, shift)):
-        found = look(some, grid, bumpy, torch.tensor(60.0), plan, shifts, "warp")
+        found = look(some, grid, bumpy, torch.tensor(60.0), plan, Allotment(shifts), "warp").sections
         assert len(found) == 0 and found.ray_index.dtype == torch.int64
 
 
@@ -192,16 +273,17 @@ def test_a_stretch_that_overflows_its_memory_is_refused():
     grid.blocks_away.zero_()
     slow = replace(rays, directions=rays.directions * 0.1, t_near=rays.t_near * 10, t_far=rays.t_far * 10)
     with pytest.raises(ValueError, match="longer than the unit ball"):
-        likely_sections(slow, grid, torch.tensor(60.0), 2 / 48, ANYWHERE, shift, "warp")
+        likely_sections(slow, grid, torch.tensor(60.0), 2 / 48, ANYWHERE, Allotment(shift), "warp")
 
 
 @pytest.mark.parametrize("architecture", [80, 90])
 def test_the_kernels_compile_for_cuda_without_a_gpu(architecture, tmp_path):
     if architecture not in wp.get_cuda_supported_archs():
         pytest.skip(f"this build of Warp has no compiler for sm_{architecture}")
-    for kernel in (warp_refine_kernels.likely_kernel(), warp_refine_kernels.count_kernel()):
+    for kernel in (warp_refine_kernels.likely_kernel(), warp_refine_kernels.expect_kernel()):
         assert "ex2" in ptx_of(kernel, architecture, tmp_path)
-    assert ptx_of(warp_refine_kernels.gather_kernel(), architecture, tmp_path)
+    for kernel in (warp_refine_kernels.gather_kernel(), warp_refine_kernels.count_kernel()):
+        assert ptx_of(kernel, architecture, tmp_path)
     # A part ends where the next begins, and sections are those of the march: neither may be rounded otherwise on CUDA.
     assert "fma." not in ptx_of(warp_refine_kernels.split_kernel(), architecture, tmp_path)
     assert warp_refine_kernels.likely_kernel().module.options["fuse_fp"] is False
@@ -212,7 +294,7 @@ def test_the_kernels_compile_for_cuda_without_a_gpu(architecture, tmp_path):
 def test_cuda_looks_where_the_cpu_looks():
     rays, grid, shift = scene(2000, 2)
     plan = LookPlan(2 / 48, RefineBudget(10.0, ANYWHERE))
-    slow = look(rays, grid, bumpy, torch.tensor(60.0), plan, shift, "warp")
+    slow = look(rays, grid, bumpy, torch.tensor(60.0), plan, Allotment(shift), "warp").sections
     on_cuda = Rays(rays.origins.cuda(), rays.directions.cuda(), rays.t_near.cuda(), rays.t_far.cuda())
-    fast = look(on_cuda, grid.cuda(), bumpy, torch.tensor(60.0).cuda(), plan, shift.cuda(), "warp")
+    fast = look(on_cuda, grid.cuda(), bumpy, torch.tensor(60.0).cuda(), plan, Allotment(shift.cuda()), "warp").sections
     assert len(keys(fast) ^ keys(slow)) < 5e-3 * len(slow)

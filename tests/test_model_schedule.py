@@ -118,3 +118,23 @@ def test_sightline_points_lie_between_eye_and_surface():
     assert (drawn.free[:, :2] == 0).all() and (drawn.free[:, 2] > 0.2).all() and (drawn.free[:, 2] < 1).all()
     assert (drawn.bound <= drawn.free[:, 2] - 0.2 + 1e-6).all()
     assert len(known.draw(100, 0).free) == 0
+
+
+def test_sightline_points_are_even_over_what_is_believed_of_all_sightlines():
+    """As if drawn from the whole reach of sightlines chosen evenly, and kept if before the camera and in the ball."""
+    known = KnownSpace(16)
+    seen = torch.tensor([[0.0, 0.0, 0.45], [0.0, 0.0, -0.4], [0.4, 0.4, -0.4]])
+    known.learn_points(seen_tracks(seen), one_view(), cube(16))
+    generator = torch.Generator().manual_seed(0)
+    pair = torch.randint(len(known.eyes), (200_000,), generator=generator)
+    back = 0.03 + 0.97 * torch.rand(200_000, generator=generator)
+    towards = known.eyes[pair] - known.seen[pair]
+    points = known.seen[pair] + towards * (back / towards.norm(dim=-1))[:, None]
+    kept = points[(back < towards.norm(dim=-1)) & (points.norm(dim=-1) < 1)]
+    torch.manual_seed(1)
+    drawn = known.draw(0, 200_000).free
+    assert 0.4 < len(kept) / 200_000 < 0.95
+    assert len(drawn) == pytest.approx(len(kept), rel=0.01)
+    torch.testing.assert_close(drawn.mean(0), kept.mean(0), atol=5e-3, rtol=0)
+    torch.testing.assert_close(drawn.std(0), kept.std(0), atol=5e-3, rtol=0)
+    assert ((drawn.norm(dim=-1) <= 1 + 1e-6) & (drawn[:, 2] > -0.4)).all()

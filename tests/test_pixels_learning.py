@@ -254,3 +254,22 @@ def test_pixels_of_a_large_capture_share_entries_of_the_map() -> None:
     torch.testing.assert_close(
         sampler.ratio(Pool(store), torch.arange(102)), error / error.mean(), rtol=1e-3, atol=1e-3
     )
+
+
+def test_a_map_hears_nothing_of_errors_that_are_no_numbers():
+    store = store_of()
+    sampler = ErrorMapPixelSamplerConfig(memory_rate=1.0).setup()
+    sampler.propose(store, 16)
+    flat = torch.arange(100, 140)
+    error = torch.arange(40.0)
+    error[::3] = torch.nan
+    assert isinstance(sampler, RunningErrorSampler)
+    sampler.observe(batch_of(store, flat), error)
+    number, _ = sampler.numbers_of(batch_of(store, flat))
+    heard = sampler.memory["error"]
+    assert torch.equal(heard[number][error.isfinite()], error[error.isfinite()])
+    assert int((heard >= 0).sum()) == int(error.isfinite().sum())
+    before = heard.clone()
+    sampler.observe(batch_of(store, flat), torch.full((40,), torch.inf))
+    sampler.observe(batch_of(store, flat[:0]), error[:0])
+    assert torch.equal(heard, before)

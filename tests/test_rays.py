@@ -7,7 +7,7 @@ from neus_ns.kernels.cells import dilated, occupied_cells
 from neus_ns.rays.beside import along_surface
 from neus_ns.rays.bounds import clip_to_unit_ball
 from neus_ns.rays.occupancy import OccupancyGrid
-from neus_ns.rays.refine import RefineBudget, refine, resample_counts, split
+from neus_ns.rays.refine import Allotment, RefineBudget, refine, resample_counts, split
 from neus_ns.rays.sections import Rays, Sections
 
 
@@ -137,7 +137,7 @@ def test_refinement_gathers_at_the_surface(inv_s: float):
     rays = parallel_rays(64)
     coarse = uniform_sections(rays, 64)
     budget = RefineBudget(by_weight=10.0, anywhere=2.0)
-    fine = refine(rays, coarse, sphere, torch.tensor(inv_s), budget, torch.full((64,), 0.5))
+    fine = refine(rays, coarse, sphere, torch.tensor(inv_s), budget, Allotment(torch.full((64,), 0.5))).sections
     met = rays.origins[:, :2].norm(dim=-1) < 0.45
     depth = 3 - (0.25 - rays.origins[:, :2].square().sum(-1)).clamp_min(0).sqrt()
     near = (fine.t_middle - depth[fine.ray_index]).abs() < 4 / inv_s + 2 / 64
@@ -151,7 +151,8 @@ def test_refinement_gathers_at_the_surface(inv_s: float):
 def test_refining_nothing_is_nothing():
     rays = parallel_rays(4)
     empty = Sections(torch.zeros(0, dtype=torch.long), torch.zeros(0), torch.zeros(0))
-    assert len(refine(rays, empty, sphere, torch.tensor(9.0), RefineBudget(4.0, 1.0), torch.zeros(4))) == 0
+    none = refine(rays, empty, sphere, torch.tensor(9.0), RefineBudget(4.0, 1.0), Allotment(torch.zeros(4)))
+    assert len(none.sections) == 0 and none.wanted == 0
 
 
 def test_steps_along_the_surface_stay_on_a_plane_and_within_reach():

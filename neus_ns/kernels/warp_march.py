@@ -38,11 +38,15 @@ def march(
     inputs = walk_inputs(rays, occupied, step)
     per_ray = torch.empty(count, dtype=torch.int64, device=device)
     nothing = empty_sections(0, device)
-    over_rays(march_kernel(False), (*inputs, array(per_ray, wp.int64), *_arrays(nothing)), count, origins, SHORTEST_RUN)
+    over_rays(
+        march_kernel(False), (*inputs, array(per_ray, wp.int64), *section_arrays(nothing)), count, origins, SHORTEST_RUN
+    )
     first, total = places(per_ray)
-    found = empty_sections(total, device)
-    if total > 0:
-        over_rays(march_kernel(True), (*inputs, array(first, wp.int64), *_arrays(found)), count, origins, SHORTEST_RUN)
+    found = empty_sections(int(total), device)
+    if len(found[0]) > 0:
+        over_rays(
+            march_kernel(True), (*inputs, array(first, wp.int64), *section_arrays(found)), count, origins, SHORTEST_RUN
+        )
     return found
 
 
@@ -64,6 +68,7 @@ def walk_inputs(rays: list[Tensor], occupied: OccupiedCells, step: float) -> tup
     )
 
 
-def _arrays(sections: tuple[Tensor, Tensor, Tensor]) -> tuple[Any, Any, Any]:
+def section_arrays(sections: tuple[Tensor, Tensor, Tensor]) -> tuple[Any, Any, Any]:
+    """Ray index, start and end as kernels take them."""
     ray_index, t_start, t_end = sections
     return array(ray_index, wp.int64), array(t_start, wp.float32), array(t_end, wp.float32)

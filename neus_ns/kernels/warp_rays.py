@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 import warp as wp
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from neus_ns.kernels.warp_launch import launch, on_threads, prepared, thread_ranges
@@ -29,17 +29,22 @@ def over_rays(kernel: wp.Kernel, inputs: tuple[Any, ...], rays: int, like: Tenso
     on_threads([functools.partial(run, *part) for part in thread_ranges(rays, shortest)])
 
 
-def places(per_ray: Int[Tensor, " rays"]) -> tuple[Int[Tensor, " rays"], int]:
-    """Where each ray's sections begin on the packed axis, and how many there are in all.
-
-    The total is read back, and on a CUDA device that is waited for: without it nobody could say how much memory the
-    sections need.
-    """
+def places(per_ray: Int[Tensor, " rays"]) -> tuple[Int[Tensor, " rays"], Int[Tensor, ""]]:
+    """Where each ray's sections begin on the packed axis, and how many there are in all."""
     last = torch.cumsum(per_ray, 0)
-    return last - per_ray, int(last[-1])
+    return last - per_ray, last[-1]
 
 
 def empty_sections(total: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Memory for this many sections: ray index, start, end."""
     t_start = torch.empty(total, dtype=torch.float32, device=device)
     return torch.empty(total, dtype=torch.int64, device=device), t_start, torch.empty_like(t_start)
+
+
+def idle_sections(
+    total: int, rays: int, t: Float[Tensor, "1"]
+) -> tuple[Int[Tensor, " sections"], Float[Tensor, " sections"], Float[Tensor, " sections"]]:
+    """Sections of the last ray at `t`, of no length: no light stops in those that a kernel leaves as they are."""
+    ray_index = torch.full((total,), rays - 1, dtype=torch.int64, device=t.device)
+    t_start = t.expand(total).to(torch.float32, copy=True)
+    return ray_index, t_start, t_start.clone()

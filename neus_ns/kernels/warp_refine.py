@@ -1,7 +1,7 @@
 """Sampling where the weight is, in Warp: one thread a ray does what `neus_ns.rays.refine` says in whole-batch steps.
 
 Marching and pruning are one pass, in which a ray's sections never leave its row of memory; what survives is packed. The
-network then says the distances there, and two more passes count and write the refined sections.
+network then says the distances there, and three more passes weigh them, count and write the refined sections.
 
 Weights and expectations are float32, their running sum along a ray float64, so where a running sum comes to lie next to
 a whole number a section may be drawn once more or less than by the reference; nothing else can differ.
@@ -16,11 +16,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neus_ns.kernels.cells import OccupiedCells
+from neus_ns.kernels.room import Room
 from neus_ns.kernels.warp_launch import array
-from neus_ns.kernels.warp_march import SHORTEST_RUN, plain, walk_inputs
+from neus_ns.kernels.warp_march import SHORTEST_RUN, plain, section_arrays, walk_inputs
 from neus_ns.kernels.warp_packed import first_samples
-from neus_ns.kernels.warp_rays import empty_sections, over_rays, places
-from neus_ns.kernels.warp_refine_kernels import count_kernel, gather_kernel, likely_kernel, split_kernel
+from neus_ns.kernels.warp_rays import empty_sections, idle_sections, over_rays, places
+from neus_ns.kernels.warp_refine_kernels import (
+    count_kernel,
+    expect_kernel,
+    gather_kernel,
+    likely_kernel,
+    split_kernel,
+)
 
 # The longest stretch of a ray: across the unit ball.
 _LONGEST = 2.0
@@ -49,8 +56,12 @@ def likely_sections(
     distance: Float[Tensor, "res res res"],
     inv_s: Float[Tensor, ""],
     pruning: Pruning,
+    memory: Room | None,
 ) -> tuple[Int[Tensor, " sections"], Float[Tensor, " sections"], Float[Tensor, " sections"]]:
-    """Ray index (sorted), start and end of the marched sections that are drawn at least once."""
+    """Ray index (sorted), start and end of the marched sections that are drawn at least once.
+
+    With a `memory` the number of sections is not waited for: there may be idle ones at the end.
+    """
     count, device = len(origins), origins.device
     if count == 0:
         return empty_sections(0, device)
@@ -75,43 +86,73 @@ def likely_sections(
     )
     over_rays(likely_kernel(), inputs, count, origins, SHORTEST_RUN)
     first, total = places(per_ray)
-    if total > count * room:
+    packed = int(total) if memory is None else memory.sections(total, count)
+    if packed > count * room:
         raise ValueError(f"a ray has more than {room} sections of {pruning.step}: it is longer than the unit ball")
-    ray_index, t_start, t_end = empty_sections(total, device)
-    if total > 0:
-        places_and_counts = (array(first, wp.int64), array(per_ray, wp.int64))
-        written = (array(ray_index, wp.int64), array(t_start, wp.float32), array(t_end, wp.float32))
-        over_rays(gather_kernel(), (*places_and_counts, room, starts, ends, *written), count, origins, SHORTEST_RUN)
-    return ray_index, t_start, t_end
+    found = empty_sections(packed, device) if memory is None else idle_sections(packed, count, rays[2][-1:])
+    if packed > 0:
+        rows = (array(first, wp.int64), array(per_ray, wp.int64), room, starts, ends)
+        over_rays(gather_kernel(), (*rows, packed, *section_arrays(found)), count, origins, SHORTEST_RUN)
+    return found
 
 
-def resampled(
+@dataclass(frozen=True)
+class Expectations:
+    """How many samples each section should get, the same for each ray, and where each ray's sections begin."""
+
+    of_section: Float[Tensor, " sections"]
+    of_ray: Float[Tensor, " rays"]
+    first: Int[Tensor, " ends"]
+
+
+def expectations(
     ray_index: Int[Tensor, " sections"],
     t_start: Float[Tensor, " sections"],
     t_end: Float[Tensor, " sections"],
     sdf: Float[Tensor, " sections"],
-    shift: Float[Tensor, " rays"],
+    num_rays: int,
     inv_s: Float[Tensor, ""],
     by_weight: float,
     anywhere: float,
-) -> tuple[Int[Tensor, " parts"], Float[Tensor, " parts"], Float[Tensor, " parts"]]:
-    """Ray index (sorted), start and end of the parts that the sections are cut into, given the distances there."""
-    count, device = len(shift), shift.device
-    if len(ray_index) == 0:
-        return empty_sections(0, device)
-    starts, ends, shifts, sharpness = plain(t_start, t_end, shift, inv_s.reshape(1))
+) -> Expectations:
+    """What `neus_ns.rays.refine.expected_counts` says, given the distances at the sections."""
+    starts, ends, sharpness = plain(t_start, t_end, inv_s.reshape(1))
     values = sdf.detach().to(torch.float32, copy=True).contiguous()
-    first = first_samples(ray_index, count)
-    counts = torch.empty(len(ray_index), dtype=torch.int32, device=device)
+    of_ray = torch.empty(num_rays, dtype=torch.float64, device=values.device)
+    first = first_samples(ray_index, num_rays)
+    inputs = (array(first, wp.int64), *(array(each, wp.float32) for each in (starts, ends, values, sharpness)))
+    shares = (float(by_weight), float(anywhere), array(of_ray, wp.float64))
+    over_rays(expect_kernel(), (*inputs, *shares), num_rays, values, SHORTEST_RUN)
+    return Expectations(values, of_ray, first)
+
+
+def cut(
+    t_start: Float[Tensor, " sections"],
+    t_end: Float[Tensor, " sections"],
+    expected: Expectations,
+    shift: Float[Tensor, " rays"],
+    scale: Float[Tensor, ""] | None,
+    samples: int | None,
+) -> tuple[Int[Tensor, " parts"], Float[Tensor, " parts"], Float[Tensor, " parts"]]:
+    """Ray index (sorted), start and end of the parts that the sections are cut into.
+
+    With `samples`, there are so many of them whatever `scale` times the expectations comes to: a last one that rounding
+    has left over is idle, and one too many is left out.
+    """
+    count, device = len(shift), shift.device
+    starts, ends = plain(t_start, t_end)
+    shifts = shift.double().contiguous()
+    factor = torch.ones(1, dtype=torch.float64, device=device) if scale is None else scale.reshape(1)
+    counts = torch.empty(len(starts), dtype=torch.int32, device=device)
     per_ray = torch.empty(count, dtype=torch.int64, device=device)
-    of_ray, begin, end = array(first, wp.int64), array(starts, wp.float32), array(ends, wp.float32)
-    inputs = (of_ray, array(shifts, wp.float32), begin, end, array(values, wp.float32), array(sharpness, wp.float32))
+    first = array(expected.first, wp.int64)
+    inputs = (first, array(shifts, wp.float64), array(expected.of_section, wp.float32), array(factor, wp.float64))
     drawn = (array(counts, wp.int32), array(per_ray, wp.int64))
-    over_rays(count_kernel(), (*inputs, float(by_weight), float(anywhere), *drawn), count, shift, SHORTEST_RUN)
+    over_rays(count_kernel(), (*inputs, *drawn), count, shift, SHORTEST_RUN)
     place, total = places(per_ray)
-    parts = empty_sections(total, device)
-    if total > 0:
-        written = (array(parts[0], wp.int64), array(parts[1], wp.float32), array(parts[2], wp.float32))
-        inputs = (of_ray, begin, end, array(counts, wp.int32), array(place, wp.int64), *written)
+    parts = empty_sections(int(total), device) if samples is None else idle_sections(samples, count, starts[-1:])
+    if len(parts[0]) > 0:
+        cuts = (first, array(starts, wp.float32), array(ends, wp.float32), array(counts, wp.int32))
+        inputs = (*cuts, array(place, wp.int64), len(parts[0]), *section_arrays(parts))
         over_rays(split_kernel(), inputs, count, shift, SHORTEST_RUN)
     return parts

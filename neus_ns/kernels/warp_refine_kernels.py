@@ -124,11 +124,17 @@ def blurred(
 
 @wp.func
 @no_type_check
-def drawn(running: wp.float64, expected: float):
+def drawn(running: wp.float64, expected: wp.float64):
     """How often systematic resampling draws a section, and the running sum behind it."""
-    # A weight that is not a number is drawn once: the loss must see it, for there it is reported.
-    behind = running + wp.float64(wp.where(expected >= 0.0, expected, 1.0))
+    behind = running + expected
     return int(wp.floor(behind) - wp.floor(running)), behind
+
+
+@wp.func
+@no_type_check
+def a_number(expected: float):
+    """A weight that is not a number is drawn once: the loss must see it, for there it is reported."""
+    return wp.where(expected >= 0.0, expected, 1.0)
 
 
 @wp.func
@@ -150,7 +156,7 @@ def keep_drawn(
     kept = wp.int32(first)
     for i in range(first, stop):
         weight, before = blurred(i, stop, before, t_start, t_end, weights)
-        count, running = drawn(running, wp.min(by_weight * weight + share, 1.0))
+        count, running = drawn(running, wp.float64(a_number(wp.min(by_weight * weight + share, 1.0))))
         if count > 0:
             t_start[kept] = t_start[i]
             t_end[kept] = t_end[i]
@@ -223,7 +229,7 @@ def likely_kernel() -> wp.Kernel:
 @functools.cache
 @no_type_check
 def gather_kernel() -> wp.Kernel:
-    """Move what each ray kept at the front of its row to its place on the packed axis."""
+    """Move what each ray kept at the front of its row of `room` to its place on the axis of `packed` sections."""
 
     @wp.kernel(enable_backward=False, module="unique")
     def gather_rows(
@@ -233,13 +239,16 @@ def gather_kernel() -> wp.Kernel:
         room: int,
         row_start: wp.array(dtype=float),
         row_end: wp.array(dtype=float),
+        packed: wp.int64,
         ray_index: wp.array(dtype=wp.int64),
         t_start: wp.array(dtype=float),
         t_end: wp.array(dtype=float),
     ):
         ray = begin + wp.tid()
-        place = int(first[ray])
-        for i in range(int(per_ray[ray])):
+        # In 64 bits: a ray that overflowed its row has moved all later ones very far.
+        left = wp.max(packed - first[ray], wp.int64(0))
+        place = int(wp.min(first[ray], packed))
+        for i in range(int(wp.min(per_ray[ray], left))):
             ray_index[place + i] = wp.int64(ray)
             t_start[place + i] = row_start[ray * room + i]
             t_end[place + i] = row_end[ray * room + i]
@@ -249,34 +258,58 @@ def gather_kernel() -> wp.Kernel:
 
 @functools.cache
 @no_type_check
-def count_kernel() -> wp.Kernel:
-    """Into how many parts each of a ray's sections is cut; `values` are distances, and are overwritten."""
+def expect_kernel() -> wp.Kernel:
+    """How many samples each of a ray's sections should get; `values` are distances, and are overwritten."""
 
     @wp.kernel(enable_backward=False, module="unique")
-    def count_parts(
+    def expect_samples(
         begin: int,
         first: wp.array(dtype=wp.int64),
-        shifts: wp.array(dtype=float),
         t_start: wp.array(dtype=float),
         t_end: wp.array(dtype=float),
         values: wp.array(dtype=float),
         inv_s: wp.array(dtype=float),
         by_weight: float,
         anywhere: float,
-        counts: wp.array(dtype=wp.int32),
-        per_ray: wp.array(dtype=wp.int64),
+        of_ray: wp.array(dtype=wp.float64),
     ):
         ray = begin + wp.tid()
         start = int(first[ray])
         stop = int(first[ray + 1])
         weigh(start, stop, t_start, t_end, values, inv_s[0])
         share = anywhere / float(stop - start)
-        running = wp.float64(shifts[ray])
+        total = wp.float64(0.0)
         before = wp.float32(0.0)
-        parts = wp.int32(0)
         for i in range(start, stop):
             weight, before = blurred(i, stop, before, t_start, t_end, values)
-            count, running = drawn(running, by_weight * weight + share)
+            expected = a_number(by_weight * weight + share)
+            values[i] = expected
+            total += wp.float64(expected)
+        of_ray[ray] = total
+
+    return expect_samples
+
+
+@functools.cache
+@no_type_check
+def count_kernel() -> wp.Kernel:
+    """Into how many parts each of a ray's sections is cut, given `scale` times its expected number."""
+
+    @wp.kernel(enable_backward=False, module="unique")
+    def count_parts(
+        begin: int,
+        first: wp.array(dtype=wp.int64),
+        shifts: wp.array(dtype=wp.float64),
+        expected: wp.array(dtype=float),
+        scale: wp.array(dtype=wp.float64),
+        counts: wp.array(dtype=wp.int32),
+        per_ray: wp.array(dtype=wp.int64),
+    ):
+        ray = begin + wp.tid()
+        running = wp.float64(shifts[ray])
+        parts = wp.int32(0)
+        for i in range(int(first[ray]), int(first[ray + 1])):
+            count, running = drawn(running, wp.float64(expected[i]) * scale[0])
             counts[i] = count
             parts += count
         per_ray[ray] = wp.int64(parts)
@@ -287,7 +320,7 @@ def count_kernel() -> wp.Kernel:
 @functools.cache
 @no_type_check
 def split_kernel() -> wp.Kernel:
-    """Cut each of a ray's sections into equal parts, from the place where the ray's parts begin."""
+    """Cut each of a ray's sections into equal parts, from the place where they begin, while there is room."""
 
     @wp.kernel(enable_backward=False, module="unique")
     def split_sections(
@@ -297,6 +330,7 @@ def split_kernel() -> wp.Kernel:
         t_end: wp.array(dtype=float),
         counts: wp.array(dtype=wp.int32),
         place: wp.array(dtype=wp.int64),
+        room: int,
         ray_index: wp.array(dtype=wp.int64),
         part_start: wp.array(dtype=float),
         part_end: wp.array(dtype=float),
@@ -306,7 +340,7 @@ def split_kernel() -> wp.Kernel:
         for i in range(int(first[ray]), int(first[ray + 1])):
             count = counts[i]
             part = (t_end[i] - t_start[i]) / float(wp.max(count, 1))
-            for rank in range(count):
+            for rank in range(wp.min(count, room - at)):
                 start = t_start[i] + float(rank) * part
                 ray_index[at + rank] = wp.int64(ray)
                 part_start[at + rank] = start

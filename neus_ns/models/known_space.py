@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
@@ -43,6 +44,8 @@ class KnownSpace(nn.Module):
     weight_up_to: Tensor
     eyes: Tensor
     seen: Tensor
+    usable_up_to: Tensor
+    usable_share: float = 0.0
 
     def __init__(self, resolution: int) -> None:
         super().__init__()
@@ -55,6 +58,8 @@ class KnownSpace(nn.Module):
         # The cameras that see `points` along sightlines, and the points they see, pair by pair.
         self.register_buffer("eyes", torch.zeros(0, 3), persistent=False)
         self.register_buffer("seen", torch.zeros(0, 3), persistent=False)
+        # Sum of the lengths, up to each sightline, of the stretches of which something is known.
+        self.register_buffer("usable_up_to", torch.zeros(0), persistent=False)
 
     def learn_hull(self, allowed: Bool[Tensor, "res res res"]) -> None:
         """Take in which cells may hold object."""
@@ -79,6 +84,9 @@ class KnownSpace(nn.Module):
         self.weight_up_to = torch.cumsum(tracks.weight, 0).to(self.points)
         self.eyes = views.world_from_camera[tracks.view, :, 3].to(self.points)
         self.seen = tracks.points[tracks.point].to(self.points)
+        usable = self._usable_until(self.eyes - self.seen, self.seen) - _MARGIN
+        self.usable_up_to = torch.cumsum(usable.clamp_min(0), 0)
+        self.usable_share = float(usable.clamp_min(0).mean()) / (_REACH - _MARGIN) if len(usable) else 0.0
         return tracks
 
     def draw(self, free: int, surface: int) -> KnownPoints:
@@ -96,15 +104,27 @@ class KnownSpace(nn.Module):
         return self.points[torch.searchsorted(self.weight_up_to, goal).clamp(max=len(self.points) - 1)]
 
     def _on_sightlines(self, count: int) -> tuple[Float[Tensor, "free 3"], Float[Tensor, " free"]]:
-        """Points between a camera and what it sees, not too near that, with a distance they surely have."""
-        count = count if len(self.eyes) else 0
-        pair = torch.randint(max(len(self.eyes), 1), (count,), device=self.eyes.device)
-        towards = self.eyes[pair] - self.seen[pair]
+        """Points between a camera and what it sees, not too near that, with a distance they surely have.
+
+        Even over all that is usable of the sightlines; so many as would be usable of `count` drawn from their whole
+        reach, which are not to be counted while training: on CUDA the host would wait for it.
+        """
+        count = round(self.usable_share * count)
+        goal = torch.rand(count, device=self.eyes.device) * (self.usable_up_to[-1] if count else 0.0)
+        # Rounding may carry the goal beyond the last sightline.
+        pair = torch.searchsorted(self.usable_up_to, goal).clamp(max=max(len(self.eyes) - 1, 0))
+        seen, towards = self.seen[pair], self.eyes[pair] - self.seen[pair]
+        until = self._usable_until(towards, seen)
+        back = _MARGIN + torch.rand(count, device=goal.device) * (until - _MARGIN).clamp_min(0)
+        return seen + F.normalize(towards, dim=-1) * back[:, None], _SURE_SHARE * back
+
+    @staticmethod
+    def _usable_until(towards: Float[Tensor, "pairs 3"], seen: Float[Tensor, "pairs 3"]) -> Float[Tensor, " pairs"]:
+        """How far from the point its sightline is believed: to the camera, the ball's surface or the end of reach."""
         length = towards.norm(dim=-1)
-        back = _MARGIN + torch.rand(count, device=length.device) * (_REACH - _MARGIN)
-        points = self.seen[pair] + towards * (back / length)[:, None]
-        usable = (back < length) & (points.norm(dim=-1) < 1)
-        return points[usable], (_SURE_SHARE * back)[usable]
+        along = (F.normalize(towards, dim=-1) * seen).sum(-1)
+        leaves = -along + (along.square() + 1 - seen.square().sum(-1)).clamp_min(0).sqrt()
+        return torch.minimum(length, leaves).clamp_max(_REACH)
 
     def _off_the_hull(self, count: int) -> tuple[Float[Tensor, "free 3"], Float[Tensor, " free"]]:
         """Points uniform over the cells outside the hull, with their least distance to it."""

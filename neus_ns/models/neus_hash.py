@@ -26,6 +26,7 @@ from neus_ns.data.views import Views
 from neus_ns.fields.surface_field import SurfaceField, SurfaceFieldConfig
 from neus_ns.kernels.backend import BackendChoice, choose_backend
 from neus_ns.kernels.packed import weights_from_alpha
+from neus_ns.kernels.room import Room
 from neus_ns.losses.geometric import below_bound, eikonal, normal_change, on_surface, opacity_bce
 from neus_ns.losses.photometric import colour_l1
 from neus_ns.models.behind import Behind
@@ -42,6 +43,7 @@ from neus_ns.rays.beside import along_surface
 from neus_ns.rays.bounds import clip_to_unit_ball, without_sliding
 from neus_ns.rays.look import look
 from neus_ns.rays.occupancy import OccupancyGrid
+from neus_ns.rays.refine import Allotment
 from neus_ns.rays.sections import Rays, SampledRays
 from neus_ns.rendering.composite import RenderedRays, composite
 from neus_ns.rendering.neus import alpha_from_sdf, annealed_slope
@@ -92,6 +94,8 @@ class NeusHashModel(Model):
 
     config: NeusHashModelConfig
     progress: Tensor
+    samples: int | None = None
+    """Samples of the next training batch; None: as many as its rays come to. Set by the pipeline before each step."""
     _patches: PatchWitness | None = None
 
     def populate_modules(self) -> None:
@@ -113,6 +117,7 @@ class NeusHashModel(Model):
         self.appearance = nn.Embedding(self.num_train_data, config.appearance_width)
         nn.init.zeros_(self.appearance.weight)
         self.camera_poses = CameraPoses(self.num_train_data) if config.cameras.optimise else None
+        self._room = Room()
         self.plan = config.sampling.plan(finer=1)
         # A picture is looked at closely and without the averaging of many steps, so it gets more samples.
         self.evaluation_plan = config.sampling.plan(finer=2)
@@ -224,8 +229,10 @@ class NeusHashModel(Model):
         shift = torch.rand(count, device=rays.origins.device) if self.training else rays.t_near.new_full((count,), 0.5)
         inv_s = self.field.sharpness()
         plan = self.plan if self.training else self.evaluation_plan
-        sections = look(rays, self.grid, self._sdf_only, inv_s.detach(), plan, shift, self.backends.kernels)
-        index = sections.ray_index
+        # Only in training batches are alike enough that sizes can be known before they are worked out.
+        allotment = Allotment(shift, self.samples, self._room) if self.training else Allotment(shift)
+        found = look(rays, self.grid, self._sdf_only, inv_s.detach(), plan, allotment, self.backends.kernels)
+        sections, index = found.sections, found.sections.ray_index
         points, directions = rays.points(sections), rays.directions[index]
         sample = self.field.sdf_network.sample(points)
         slope = annealed_slope((sample.gradient * directions).sum(-1), self.slope_sharpness)
@@ -236,7 +243,9 @@ class NeusHashModel(Model):
         # What a surface must be like says nothing of poses: cameras would move to where its gradient is of unit length.
         gradient = sample.gradient if self.camera_poses is None else sample.gradient.detach()
         on_rays = SampledRays(rays, sections, sample.sdf)
-        return surface, SurfaceSamples(points.detach(), gradient, weights.detach(), sample.laplacian, on_rays)
+        return surface, SurfaceSamples(
+            points.detach(), gradient, weights.detach(), sample.laplacian, on_rays, found.wanted
+        )
 
     @torch.no_grad()
     def _sdf_only(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:

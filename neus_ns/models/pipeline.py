@@ -31,6 +31,7 @@ from neus_ns.models.drawn_view import ViewerPicture
 from neus_ns.models.memory_need import Photographs
 from neus_ns.models.neus_hash import NeusHashModel, NeusHashModelConfig
 from neus_ns.models.preset_choice import choose_sizes
+from neus_ns.models.sample_level import SampleLevel
 from neus_ns.models.sizes import PresetChoice, sizes_of, take_over
 from neus_ns.pixels.drawn import DrawnPixels
 from neus_ns.surface.source import SurfaceSource
@@ -105,7 +106,7 @@ class SurfacePipeline(VanillaPipeline):
         with_photographs.datamanager = cast(SurfaceDataManagerConfig, _Made(manager))
         super().__init__(with_photographs, str(device), test_mode=test_mode, **kwargs)
         self.config = config
-        self._samples_per_ray = 0.0
+        self._level = SampleLevel(config.samples_per_step, config.max_rays)
         self.drawn: DrawnPixels | None = None
         self.drawn_view = ViewerPicture("Where rays fell lately: white 16 times the mean, black a 16th or less")
         if test_mode == "val":
@@ -157,11 +158,10 @@ class SurfacePipeline(VanillaPipeline):
             _, losses, _ = self.get_train_loss_dict(0)
             sum(losses.values(), torch.zeros((), device=self.device)).backward()
         self.zero_grad(set_to_none=True)
-        self._samples_per_ray = 0.0
+        self._level.forget()
         if self.drawn is not None:
             self.drawn.forget()
-        assert self.datamanager.train_pixel_sampler is not None
-        self.datamanager.train_pixel_sampler.set_num_rays_per_batch(self.datamanager.config.train_num_rays_per_batch)
+        self._shoot(self.datamanager.config.train_num_rays_per_batch)
 
     # Training.
 
@@ -176,19 +176,16 @@ class SurfacePipeline(VanillaPipeline):
         self.datamanager.observe(outputs["ray_error"])
         if self.drawn is not None and self.datamanager.last_pixels is not None:
             self.drawn.note(self.datamanager.last_pixels.indices)
-        self._level_samples(len(outputs["gradient"]), len(outputs["rgb"]))
+        self._level.hear(outputs["samples"].wanted, len(outputs["rgb"]))
+        self._shoot(self._level.rays(self.datamanager.get_train_rays_per_batch()))
         return outputs, losses, metrics
 
-    def _level_samples(self, samples: int, rays: int) -> None:
-        if self.config.samples_per_step == 0:
-            return
-        # A slow average: single batches differ, and a jumping batch size makes the loss jump.
-        new = samples / max(rays, 1)
-        self._samples_per_ray = new if self._samples_per_ray == 0 else 0.9 * self._samples_per_ray + 0.1 * new
-        wanted = self.config.samples_per_step / max(self._samples_per_ray, 1.0)
+    def _shoot(self, rays: int) -> None:
+        """The next batch has so many rays, and as many samples as these should come to."""
         sampler = self.datamanager.train_pixel_sampler
         assert sampler is not None
-        sampler.set_num_rays_per_batch(int(min(self.config.max_rays, max(wanted, 128))))
+        sampler.set_num_rays_per_batch(rays)
+        self.surface_model.samples = self._level.samples(rays)
 
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
         """The occupancy grid follows the surface, and the viewer the choice of pixels."""
@@ -219,15 +216,15 @@ class SurfacePipeline(VanillaPipeline):
         """The running number of samples per ray, the number of rays that came of it, where rays fell lately, and the
         sizes; the sampler keeps its own."""
         rays = self.datamanager.get_train_rays_per_batch()
-        state = {"samples_per_ray": torch.tensor(self._samples_per_ray), "rays": torch.tensor(rays)}
+        state = {"samples_per_ray": torch.tensor(self._level.per_ray, dtype=torch.float64), "rays": torch.tensor(rays)}
         state |= {"sizes": asdict(sizes_of(self.config))}
         return state if self.drawn is None else state | {"drawn": self.drawn.counts.clone()}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take up where `get_extra_state` left off."""
-        self._samples_per_ray = float(state["samples_per_ray"])
+        self._level.per_ray = float(state["samples_per_ray"])
         if self.datamanager.train_pixel_sampler is not None:
-            self.datamanager.train_pixel_sampler.set_num_rays_per_batch(int(state["rays"]))
+            self._shoot(int(state["rays"]))
         if self.drawn is not None and "drawn" in state and state["drawn"].shape == self.drawn.counts.shape:
             # Only a picture hangs on these counts: a checkpoint without them, or of other photographs, starts anew.
             self.drawn.counts.copy_(state["drawn"])

@@ -19,6 +19,8 @@ class SurfaceSamples:
     weights: Float[Tensor, " samples"]
     laplacian: Float[Tensor, " samples"] | None
     on_rays: SampledRays
+    wanted: Float[Tensor, ""]
+    """How many samples the budget of these rays comes to."""
 
 
 @dataclass(frozen=True)

@@ -71,11 +71,18 @@ class RunningErrorSampler(RedistributingSampler):
     def observe(self, batch: PixelBatch, error_per_ray: Float[Tensor, " rays"]) -> None:
         number, inside = self.numbers_of(batch)
         known = inside & torch.isfinite(error_per_ray)
-        number, error = number[known] // self.shared_by, error_per_ray[known].float()
+        if len(known) == 0:
+            return
+        # Rays of which nothing is known repeat one of the others: to leave them out, the host would have to wait for
+        # the device to say how many they are.
+        one = known.int().argmax(0, keepdim=True)
+        number = torch.where(known, number, number.index_select(0, one)) // self.shared_by
+        error = torch.where(known, error_per_ray, error_per_ray.index_select(0, one)).float().clamp_min(0)
         before = self.memory["error"].index_select(0, number)
         rate = torch.where(before < 0, 1.0, self.config.memory_rate)
+        after = torch.where(known.any(), before.clamp_min(0) * (1 - rate) + rate * error, before)
         # An entry that was drawn twice keeps one of its two errors.
-        self.memory["error"].index_copy_(0, number, before.clamp_min(0) * (1 - rate) + rate * error.clamp_min(0))
+        self.memory["error"].index_copy_(0, number, after)
 
     def keep_up(self) -> None:
         if self.progress >= float(self.memory["redraw_at"]):

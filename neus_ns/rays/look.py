@@ -15,7 +15,7 @@ from torch import Tensor
 from neus_ns.kernels.backend import Backend
 from neus_ns.kernels.march import march
 from neus_ns.rays.occupancy import OccupancyGrid
-from neus_ns.rays.refine import CERTAIN, RefineBudget, SdfFn, prune, refine, resolvable
+from neus_ns.rays.refine import CERTAIN, Allotment, RefineBudget, Refined, SdfFn, levelled, prune, refine, resolvable
 from neus_ns.rays.sections import Rays, Sections
 
 
@@ -34,14 +34,15 @@ def look(
     sdf_fn: SdfFn,
     inv_s: Float[Tensor, ""],
     plan: LookPlan,
-    shift: Float[Tensor, " rays"],
+    allotment: Allotment,
     backend: Backend,
-) -> Sections:
-    """Sections worth evaluating. `shift` in [0, 1) moves each ray's lattice: random in training, else one half."""
+) -> Refined:
+    """Sections worth evaluating, and how many the budget of these rays comes to."""
     if plan.budget is None:
-        return marched_sections(rays, grid, plan.step, shift, backend)
-    likely = likely_sections(rays, grid, inv_s, plan.step, plan.budget.anywhere, shift, backend)
-    return refined_sections(rays, likely, sdf_fn, inv_s, plan.budget, shift, backend)
+        sections = marched_sections(rays, grid, plan.step, allotment.shift, backend)
+        return Refined(sections, torch.tensor(float(len(sections)), device=sections.t_start.device))
+    likely = likely_sections(rays, grid, inv_s, plan.step, plan.budget.anywhere, allotment, backend)
+    return refined_sections(rays, likely, sdf_fn, inv_s, plan.budget, allotment, backend)
 
 
 def marched_sections(
@@ -57,18 +58,18 @@ def likely_sections(
     inv_s: Float[Tensor, ""],
     step: float,
     anywhere: float,
-    shift: Float[Tensor, " rays"],
+    allotment: Allotment,
     backend: Backend,
 ) -> Sections:
     """The marched sections that survive pruning by the distances that the grid remembers."""
     if backend == "torch":
-        marched = marched_sections(rays, grid, step, shift, backend)
-        return prune(rays, marched, grid.remembered_sdf, inv_s, step, anywhere, shift)
+        marched = marched_sections(rays, grid, step, allotment.shift, backend)
+        return prune(rays, marched, grid.remembered_sdf, inv_s, step, anywhere, allotment.shift)
     from neus_ns.kernels import warp_refine
 
     pruning = warp_refine.Pruning(step, resolvable(step), CERTAIN, anywhere)
-    given = (rays.origins, rays.directions, rays.t_near, rays.t_far, shift)
-    return Sections(*warp_refine.likely_sections(*given, grid.cells, grid.distance, inv_s, pruning))
+    given = (rays.origins, rays.directions, rays.t_near, rays.t_far, allotment.shift)
+    return Sections(*warp_refine.likely_sections(*given, grid.cells, grid.distance, inv_s, pruning, allotment.room))
 
 
 def refined_sections(
@@ -77,14 +78,19 @@ def refined_sections(
     sdf_fn: SdfFn,
     inv_s: Float[Tensor, ""],
     budget: RefineBudget,
-    shift: Float[Tensor, " rays"],
+    allotment: Allotment,
     backend: Backend,
-) -> Sections:
+) -> Refined:
     """The likely sections cut into samples where the network's own distances say that the weight is."""
     if backend == "torch" or len(likely) == 0:
-        return refine(rays, likely, sdf_fn, inv_s, budget, shift)
+        return refine(rays, likely, sdf_fn, inv_s, budget, allotment)
     from neus_ns.kernels import warp_refine
 
-    packed = (likely.ray_index, likely.t_start, likely.t_end)
     sdf = sdf_fn(rays.points(likely))
-    return Sections(*warp_refine.resampled(*packed, sdf, shift, inv_s, budget.by_weight, budget.anywhere))
+    packed = (likely.ray_index, likely.t_start, likely.t_end)
+    expected = warp_refine.expectations(*packed, sdf, len(rays), inv_s, budget.by_weight, budget.anywhere)
+    scale, shift = None, allotment.shift
+    if allotment.samples is not None:
+        scale, shift = levelled(expected.of_ray, allotment.samples, shift[:1])
+    drawn = warp_refine.cut(likely.t_start, likely.t_end, expected, shift, scale, allotment.samples)
+    return Refined(Sections(*drawn), expected.of_ray.sum().float())

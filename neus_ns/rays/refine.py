@@ -6,6 +6,10 @@ these into whole numbers,
 
     count_i = floor(C_i + u) - floor(C_{i-1} + u),     C = running sum on the ray, u one shift per ray,
 
+or, where a batch is to have exactly N samples whatever it meets, so that nobody has to wait to hear how many there are,
+
+    C = running sum over the whole batch, scaled to reach N at its end, u one shift for all;
+
 then a section with count n is cut into n equal parts and one with count 0 is dropped. The parts tile what is kept, so
 section lengths stay exact whatever the gaps.
 
@@ -14,11 +18,13 @@ This is the law in plain torch: the reference for the kernels that do the same a
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from neus_ns.kernels.room import Room
 from neus_ns.kernels.torch_packed import weights_from_alpha
 from neus_ns.rays.sections import Rays, Sections
 from neus_ns.rendering.neus import alpha_from_sdf
@@ -27,6 +33,25 @@ SdfFn = Callable[[Float[Tensor, "points 3"]], Float[Tensor, " points"]]
 
 # A section whose blurred weight times this reaches one is certain to survive pruning.
 CERTAIN = 50.0
+
+
+@dataclass(frozen=True)
+class Allotment:
+    """What one batch of rays may take, and its random numbers."""
+
+    shift: Float[Tensor, " rays"]
+    """In [0, 1): moves each ray's lattice, and its counts; random in training, else one half."""
+    samples: int | None = None
+    """So many samples in all; None: as many as the budget of each ray comes to."""
+    room: Room | None = None
+    """Memory for sections whose number need not be waited for; None: exactly what is needed."""
+
+
+class Refined(NamedTuple):
+    """Samples of a batch, and how many the budget of its rays comes to."""
+
+    sections: Sections
+    wanted: Float[Tensor, ""]
 
 
 @dataclass(frozen=True)
@@ -74,6 +99,17 @@ def expected_counts(
     blurred = 0.6 * weights + 0.2 * (before + after)
     per_ray = torch.bincount(sections.ray_index, minlength=num_rays).clamp_min(1)
     return budget.by_weight * blurred + (budget.anywhere / per_ray)[sections.ray_index]
+
+
+def levelled(
+    expected_per_ray: Float[Tensor, " rays"], samples: int, shift: Float[Tensor, "1"]
+) -> tuple[Float[Tensor, ""], Float[Tensor, " rays"]]:
+    """The scale of expectations at which the batch comes to `samples`, and the shift of each ray with which the rays'
+    counts, one after another, are those of a single resampling of the whole batch."""
+    running = torch.cumsum(expected_per_ray.double(), 0)
+    scale = samples / running[-1].clamp_min(1e-9)
+    begin = (running - expected_per_ray) * scale + shift.double()
+    return scale, begin - torch.floor(begin)
 
 
 def resample_counts(
@@ -141,11 +177,16 @@ def refine(
     sdf_fn: SdfFn,
     inv_s: Float[Tensor, ""],
     budget: RefineBudget,
-    shift: Float[Tensor, " rays"],
-) -> Sections:
-    """Sections where the coarse weights say the surface is, about `budget` of them a ray."""
+    allotment: Allotment,
+) -> Refined:
+    """Sections where the coarse weights say the surface is: about `budget` of them a ray, or what is allotted."""
     if len(sections) == 0:
-        return sections
+        return Refined(sections, sections.t_start.new_zeros(()))
     weights = coarse_weights(rays, sections, sdf_fn, inv_s)
     expected = expected_counts(weights, sections, len(rays), budget)
-    return split(sections, resample_counts(expected, sections.ray_index, shift))
+    wanted, shift = expected.sum(), allotment.shift
+    if allotment.samples is not None:
+        of_ray = expected.new_zeros(len(rays), dtype=torch.float64).index_add_(0, sections.ray_index, expected.double())
+        scale, shift = levelled(of_ray, allotment.samples, shift[:1])
+        expected = expected * scale
+    return Refined(split(sections, resample_counts(expected, sections.ray_index, shift)), wanted)

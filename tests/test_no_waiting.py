@@ -1,0 +1,100 @@
+"""On CUDA the host works ahead of the device: a training step asks it for no number that it would have to wait for.
+
+Without a device the operations that would wait are looked for on the CPU: reads of a tensor's value, and results whose
+size depends on values.
+"""
+
+import traceback
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import neus_ns
+from neus_ns.kernels.room import LateNumber, Room
+from neus_ns.models.sample_level import SampleLevel
+from tests.scenes import tiny_capture
+from tests.test_neus_hash import tiny_config
+
+pytest.importorskip("warp")
+
+WAITING = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::_unique2", "aten::equal"}
+# Tensors that live on the host whatever the device: the scene's frame, a random number that decides a size, the clock
+# of a strategy. The guard looks at the losses of many steps together on CUDA.
+ON_THE_HOST = {"data/frame.py", "pixels/redistribute.py", "pixels/running_error.py:keep_up", "training/guard.py"}
+
+
+class Waits(TorchDispatchMode):
+    """Notes where in the package each operation that would wait was called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func._schema.name
+        chosen = args[1] if name.startswith("aten::index") and len(args) > 1 else ()
+        chosen = chosen if isinstance(chosen, (list, tuple)) else (chosen,)
+        by_mask = any(isinstance(each, Tensor) and each.dtype == torch.bool for each in chosen)
+        if name in WAITING or by_mask:
+            root = Path(neus_ns.__file__).parent
+            ours = [frame for frame in traceback.extract_stack() if root in Path(frame.filename).parents]
+            file = str(Path(ours[-1].filename).relative_to(root)) if ours else "elsewhere"
+            here = f"{file}:{ours[-1].name}" if ours else file
+            if not {file, here} & ON_THE_HOST:
+                self.places.add(here)
+        return func(*args, **(kwargs or {}))
+
+
+def waits_of_a_step(folder: Path) -> set[str]:
+    """Where a step in the middle of a training would wait."""
+    tiny_capture(folder / "ball", size=32, views=8)
+    config = tiny_config(folder / "ball", folder, 12)
+    config.pipeline.model.backend = "warp"  # pyright: ignore[reportAttributeAccessIssue]
+    trainer = config.setup(local_rank=0, world_size=1)
+    trainer.setup()
+    step_as_it_is, waits = trainer.train_iteration, Waits()
+
+    def watched(step: int):
+        if step != 9:
+            return step_as_it_is(step)
+        with waits:
+            return step_as_it_is(step)
+
+    trainer.train_iteration = watched
+    trainer.train()
+    return waits.places
+
+
+def test_a_training_step_waits_for_no_number(tmp_path, monkeypatch):
+    # What these do on CUDA, where what is at hand is a few steps old.
+    monkeypatch.setattr(Room, "sections", lambda self, needed, rays: 12 * rays)
+    monkeypatch.setattr(LateNumber, "note", lambda self, number: setattr(self, "latest", 4.0))
+    assert waits_of_a_step(tmp_path) == set()
+
+
+def test_on_the_cpu_reading_costs_nothing_and_is_done_in_one_room(tmp_path):
+    places = waits_of_a_step(tmp_path)
+    assert places and {place.partition(":")[0] for place in places} == {"kernels/room.py"}
+
+
+def test_rays_follow_so_that_their_samples_stay_level():
+    level = SampleLevel(samples_per_step=1200, max_rays=500)
+    assert level.rays(64) == 64 and level.samples(64) is None
+    for _ in range(60):
+        level.hear(torch.tensor(10.0 * 64), 64)
+    assert level.per_ray == pytest.approx(10) and level.rays(64) == 128 and level.samples(128) == 1200
+    for _ in range(200):
+        level.hear(torch.tensor(4.0 * 128), 128)
+    assert level.rays(128) == pytest.approx(300, abs=1) and level.samples(300) == 1200
+    for _ in range(200):
+        level.hear(torch.tensor(1.5 * 300), 300)
+    # The most rays do not come to so many samples: none are made up.
+    assert level.rays(300) == 500 and level.samples(500) == 750
+    level.forget()
+    assert level.samples(500) is None
+    own = SampleLevel(samples_per_step=0, max_rays=500)
+    own.hear(torch.tensor(640.0), 64)
+    assert own.rays(2000) == 2000 and own.samples(2000) == 20_000
