@@ -196,7 +196,7 @@ class FixedRoom(Room):
         super().__init__()
         self.size = size
 
-    def sections(self, needed: torch.Tensor, rays: int) -> int:
+    def sections(self, needed: torch.Tensor, rays: int, most: int) -> int:
         return self.size
 
 

@@ -5,7 +5,10 @@ size depends on values.
 """
 
 import traceback
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -13,7 +16,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import neus_ns
-from neus_ns.kernels.room import LateNumber, Room
+from neus_ns.kernels.room import LateNumber, Room, enough
 from neus_ns.models.sample_level import SampleLevel
 from tests.scenes import tiny_capture
 from tests.test_neus_hash import tiny_config
@@ -48,29 +51,36 @@ class Waits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def waits_of_a_step(folder: Path) -> set[str]:
-    """Where a step in the middle of a training would wait."""
+def train_with_one_step_in(watch: AbstractContextManager[object], folder: Path, device: Literal["cpu", "cuda"]) -> None:
+    """A short training with a step in its middle, and its losses' way back, under watch."""
     tiny_capture(folder / "ball", size=32, views=8)
     config = tiny_config(folder / "ball", folder, 12)
     config.pipeline.model.backend = "warp"  # pyright: ignore[reportAttributeAccessIssue]
+    config.machine.device_type = device
     trainer = config.setup(local_rank=0, world_size=1)
     trainer.setup()
-    step_as_it_is, waits = trainer.train_iteration, Waits()
+    step_as_it_is = trainer.train_iteration
 
     def watched(step: int):
         if step != 9:
             return step_as_it_is(step)
-        with waits:
+        with watch:
             return step_as_it_is(step)
 
     trainer.train_iteration = watched
     trainer.train()
+
+
+def waits_of_a_step(folder: Path) -> set[str]:
+    """Where a step in the middle of a training would wait."""
+    waits = Waits()
+    train_with_one_step_in(waits, folder, "cpu")
     return waits.places
 
 
 def test_a_training_step_waits_for_no_number(tmp_path, monkeypatch):
     # What these do on CUDA, where what is at hand is a few steps old.
-    monkeypatch.setattr(Room, "sections", lambda self, needed, rays: 12 * rays)
+    monkeypatch.setattr(Room, "sections", lambda self, needed, rays, most: enough(12.0, rays, most))
     monkeypatch.setattr(LateNumber, "note", lambda self, number: setattr(self, "latest", 4.0))
     assert waits_of_a_step(tmp_path) == set()
 
@@ -78,6 +88,22 @@ def test_a_training_step_waits_for_no_number(tmp_path, monkeypatch):
 def test_on_the_cpu_reading_costs_nothing_and_is_done_in_one_room(tmp_path):
     places = waits_of_a_step(tmp_path)
     assert places and {place.partition(":")[0] for place in places} == {"kernels/room.py"}
+
+
+@contextmanager
+def waiting_refused() -> Iterator[None]:
+    """An error where the host would wait for the device."""
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_training_step_on_a_device_waits_for_nothing(tmp_path):
+    train_with_one_step_in(waiting_refused(), tmp_path, "cuda")
 
 
 def test_rays_follow_so_that_their_samples_stay_level():

@@ -7,6 +7,9 @@ the host. Numbers that change slowly are asked for without waiting, and are a fe
 import torch
 from torch import Tensor
 
+# Over what was needed lately: batches differ, and what is set aside in vain is evaluated in vain.
+_SPARE, _AT_LEAST = 1.25, 4096
+
 
 class LateNumber:
     """A number of the device as the host knows it: on the CPU at once, from CUDA when it has arrived."""
@@ -39,17 +42,22 @@ class Room:
     A ray whose sections are left out renders nothing and so teaches nothing, for a step or two.
     """
 
-    # Over what was needed lately: batches differ, and what is set aside in vain is evaluated in vain.
-    _SPARE, _AT_LEAST = 1.25, 4096
-
     def __init__(self) -> None:
         self._per_ray = LateNumber()
 
-    def sections(self, needed: Tensor, rays: int) -> int:
-        """How many sections to set memory aside for; `needed` is how many there are, as the device knows it."""
+    def sections(self, needed: Tensor, rays: int, most: int) -> int:
+        """How many sections to set memory aside for; `needed` is how many there are, as the device knows it, and no
+        ray has more than `most`. More than all rays could have is what was needed, for the caller to refuse."""
         if not needed.is_cuda:
             return int(needed)
         per_ray = self._per_ray.look()
         self._per_ray.note(needed / rays)
-        # The first batch is waited for: nothing is known yet.
-        return int(needed) if per_ray is None else int(self._SPARE * per_ray * rays) + self._AT_LEAST
+        if per_ray is None:
+            # The first batch is waited for: nothing is known yet.
+            return int(needed)
+        return int(per_ray * rays) if per_ray > most else enough(per_ray, rays, most)
+
+
+def enough(per_ray: float, rays: int, most: int) -> int:
+    """Room for rays of which each needs so many sections on average, with some to spare."""
+    return min(int(_SPARE * per_ray * rays) + _AT_LEAST, most * rays)

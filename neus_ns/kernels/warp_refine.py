@@ -86,7 +86,7 @@ def likely_sections(
     )
     over_rays(likely_kernel(), inputs, count, origins, SHORTEST_RUN)
     first, total = places(per_ray)
-    packed = int(total) if memory is None else memory.sections(total, count)
+    packed = int(total) if memory is None else memory.sections(total, count, room)
     if packed > count * room:
         raise ValueError(f"a ray has more than {room} sections of {pruning.step}: it is longer than the unit ball")
     found = empty_sections(packed, device) if memory is None else idle_sections(packed, count, rays[2][-1:])
