@@ -59,7 +59,7 @@ class KnownSpace(nn.Module):
         self.register_buffer("eyes", torch.zeros(0, 3), persistent=False)
         self.register_buffer("seen", torch.zeros(0, 3), persistent=False)
         # Sum of the lengths, up to each sightline, of the stretches of which something is known.
-        self.register_buffer("usable_up_to", torch.zeros(0), persistent=False)
+        self.register_buffer("usable_up_to", torch.zeros(0, dtype=torch.float64), persistent=False)
 
     def learn_hull(self, allowed: Bool[Tensor, "res res res"]) -> None:
         """Take in which cells may hold object."""
@@ -84,9 +84,10 @@ class KnownSpace(nn.Module):
         self.weight_up_to = torch.cumsum(tracks.weight, 0).to(self.points)
         self.eyes = views.world_from_camera[tracks.view, :, 3].to(self.points)
         self.seen = tracks.points[tracks.point].to(self.points)
-        usable = self._usable_until(self.eyes - self.seen, self.seen) - _MARGIN
-        self.usable_up_to = torch.cumsum(usable.clamp_min(0), 0)
-        self.usable_share = float(usable.clamp_min(0).mean()) / (_REACH - _MARGIN) if len(usable) else 0.0
+        usable = (self._usable_until(self.eyes - self.seen, self.seen) - _MARGIN).clamp_min(0)
+        # In float64, for a sum over millions of sightlines still has to tell one from the next.
+        self.usable_up_to = torch.cumsum(usable.double(), 0)
+        self.usable_share = float(usable.mean()) / (_REACH - _MARGIN) if len(usable) else 0.0
         return tracks
 
     def draw(self, free: int, surface: int) -> KnownPoints:
@@ -110,7 +111,9 @@ class KnownSpace(nn.Module):
         reach, which are not to be counted while training: on CUDA the host would wait for it.
         """
         count = round(self.usable_share * count)
-        goal = torch.rand(count, device=self.eyes.device) * (self.usable_up_to[-1] if count else 0.0)
+        goal = torch.rand(count, dtype=torch.float64, device=self.eyes.device)
+        if count:
+            goal *= self.usable_up_to[-1]
         # Rounding may carry the goal beyond the last sightline.
         pair = torch.searchsorted(self.usable_up_to, goal).clamp(max=max(len(self.eyes) - 1, 0))
         seen, towards = self.seen[pair], self.eyes[pair] - self.seen[pair]
