@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from neus_ns.fields.hash_grid import HashGrid
 from neus_ns.models.neus_hash import NeusHashModel
 from neus_ns.models.pipeline import surface_pipeline
 from tests.benchmarks.quality import METHODS, Length, prepared
@@ -103,7 +104,9 @@ def main() -> None:
         model = surface_pipeline(trainer.pipeline).surface_model
         model.eval()
         # Torch's encoding goes on to float64.
-        model.field.sdf_network.grid.backend = "torch"  # pyright: ignore[reportAttributeAccessIssue]
+        grid = model.field.sdf_network.grid
+        assert isinstance(grid, HashGrid)
+        grid.backend = "torch"
         report(model)
 
 
