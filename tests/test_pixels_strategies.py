@@ -125,6 +125,26 @@ def test_no_correction_gives_every_pixel_the_same_weight(name: str) -> None:
     assert torch.equal(sampler.propose(store, 64).weight, torch.ones(64))
 
 
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_strategy_draws_evenly_in_its_closing_phase_and_goes_on_learning(name: str) -> None:
+    torch.manual_seed(6)
+    store = store_of(masks=True)
+    sampler = trained(name, store, closing=0.25, correction=1.0, outside_share=0.0)
+    assert isinstance(sampler, RedistributingSampler) and not sampler.closing_now
+    sampler.set_progress(0.75)
+    pool = sampler.pool_of(store)
+    assert torch.equal(sampler.ratio(pool, pool.flat(torch.arange(pool.size))), torch.ones(pool.size))
+    counts = torch.zeros(pool.size)
+    for _ in range(40):
+        batch = sampler.propose(store, 1024)
+        number, inside = pool.numbers(batch.flat)
+        assert bool(inside.all())
+        torch.testing.assert_close(batch.weight, torch.ones(1024))
+        counts += torch.bincount(number, minlength=pool.size)
+        learn(sampler, store, batch)
+    assert chisquare(counts).pvalue > 1e-3
+
+
 @pytest.mark.parametrize("name", list(SAMPLERS))
 def test_a_resumed_sampler_draws_what_an_unpaused_one_draws(name: str) -> None:
     store = store_of(masks=True)
