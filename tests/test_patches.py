@@ -16,6 +16,7 @@ from neus_ns.data.views import Views
 from neus_ns.losses.patches import PatchCosts, agreement, disagreement
 from neus_ns.models.patch_witness import PatchConfig, PatchWitness
 from neus_ns.rays.crossing import crossing_share, first_crossings
+from neus_ns.rays.occupancy import OccupancyGrid
 from neus_ns.rays.sections import Rays, SampledRays, Sections
 from neus_ns.rendering.patch_warp import PinholeCameras, SurfacePatches, image_points, patch_offsets, warp_patches
 
@@ -71,7 +72,19 @@ def plane_photos(views: Views, gain: float = 1.0) -> GreyPhotos:
 
 def witness(views: Views, photos: GreyPhotos, **options: int) -> PatchWitness:
     config = PatchConfig(**({"rays": 64, "sources": 5, "every": 1} | options))
-    return PatchWitness(config, photos, views, None, torch.device("cpu"))
+    return PatchWitness(config, photos, views, None, OccupancyGrid(16, 1))
+
+
+def walled(spy: PatchWitness, lower: Tensor, upper: Tensor) -> None:
+    """Put a box into the space around the patches: the grid remembers the distance to it."""
+    middle, half = (lower + upper) / 2, (upper - lower) / 2
+    spy.grid.update(lambda points: ((points - middle).abs() - half).amax(-1), torch.tensor(100.0), True)
+
+
+def witness_seen(spy: PatchWitness, patches: SurfacePatches, sources: int) -> Tensor:
+    """Which of so many sources see the patches."""
+    spy.config.sources = sources
+    return spy.sources_of(patches)[1]
 
 
 def plane_rays(views: Views, count: int = 40) -> tuple[Rays, Sections, Tensor]:
@@ -418,7 +431,7 @@ def test_costs_agree_with_a_slow_loop():
                 ray = pixel_rays(views, v, pixel[None].float())[0].double()
                 hit = eye + ray * (normal @ (touch - eye)) / (normal @ ray)
                 own.append(grey(v, pixel))
-                for j, s in enumerate(spy.sources[v].tolist()):
+                for j, s in enumerate(spy.candidates[v].tolist()):
                     others[j].append(grey(s, seen_from(s, hit)))
         for j in range(3):
             correlation = torch.corrcoef(torch.stack([torch.stack(own), torch.stack(others[j])]))[0, 1]
@@ -447,7 +460,23 @@ def test_borders_flat_angles_bare_patches_and_masks_are_no_evidence():
     cut = photos.grey.clone()
     cut[: SIZE * SIZE] = 0
     masked = at(witness(views, GreyPhotos(cut, photos.offset, photos.width, photos.height), sources=3), up)
-    assert torch.equal(masked, (spy.sources[view] != 0) & (view != 0)[:, None])
+    assert torch.equal(masked, (spy.candidates[view] != 0) & (view != 0)[:, None])
+
+
+def test_sources_behind_another_surface_are_no_evidence():
+    views = plane_views(4)
+    spy = witness(views, plane_photos(views), sources=3)
+    rays, _, view = plane_rays(views, 8)
+    t, up = -rays.origins[:, 2] / rays.directions[:, 2], torch.tensor([0.0, 0.0, 1.0]).expand(8, 3)
+    patches = SurfacePatches(view, rays.directions, t, up)
+    assert spy.costs(patches).valid.all()
+    # A box on the way to the third camera, across all lines of sight to it and to no other.
+    hidden = 2
+    walled(spy, torch.tensor([-0.6, -0.3, 0.7]), torch.tensor([-0.12, 0.3, 0.9]))
+    sources, seen = spy.sources_of(patches)
+    assert torch.equal(seen, sources != hidden) and torch.equal(spy.costs(patches).valid, seen)
+    # With fewer to be compared with, those that see the patch come first.
+    assert witness_seen(spy, patches, 2).all()
 
 
 def test_rays_that_meet_nothing_and_lone_photographs_cost_nothing():

@@ -19,7 +19,9 @@ from neus_ns.data.tracks.record import SfmTracks
 from neus_ns.data.views import Views
 from neus_ns.losses.patches import PatchCosts, agreement, disagreement
 from neus_ns.rays.crossing import crossing_share, first_crossings
+from neus_ns.rays.occupancy import OccupancyGrid
 from neus_ns.rays.sections import SampledRays
+from neus_ns.rays.sight import in_sight
 from neus_ns.rendering.patch_warp import PinholeCameras, SurfacePatches, image_points, patch_offsets, warp_patches
 
 # The least cosine between the surface's normal and a line of sight: patches seen at a flatter angle are smeared.
@@ -40,12 +42,14 @@ class PatchConfig:
     """Side of a patch, in pixels. Larger ones pull from further away and tell the place less exactly."""
     every: int = 1
     """Take every so-manyeth pixel of a patch in both directions."""
-    rays: int = 512
+    rays: int = 256
     """Rays of a step whose surface points are looked at; of them only those whose patches can be judged count."""
+    candidates: int = 16
+    """Photographs with which one may be compared, chosen once for each by what they see in common."""
     sources: int = 8
-    """Photographs with which one is compared, chosen once for each by what they see in common."""
+    """How many of these a patch is compared with: the first from which no other surface hides it."""
     best: int = 4
-    """How many of these count, those that agree most: the point may be hidden from the others."""
+    """How many of these count, those that agree most."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +76,17 @@ class PatchWitness:
         photos: GreyPhotos,
         views_unit: Views,
         tracks_unit: SfmTracks | None,
-        device: torch.device,
+        grid: OccupancyGrid,
     ) -> None:
         self.config = config
         self.photos = photos
+        self.grid = grid
+        device = grid.distance.device
         poses = views_unit.world_from_camera.to(device, torch.float32)
         # Masks are in the grey photographs already.
         self._views = replace(views_unit, world_from_camera=poses, masks=None)
         self.cameras = pinhole_cameras(self._views)
-        self.sources = best_sources(views_unit, tracks_unit, config.sources).to(device)
+        self.candidates = best_sources(views_unit, tracks_unit, config.candidates).to(device)
         self.offsets = patch_offsets(config.side, config.every, device)
 
     def move_cameras(self, corrected: Callable[[Views], Views]) -> None:
@@ -129,7 +135,7 @@ class PatchWitness:
     @torch.no_grad()
     def costs(self, patches: SurfacePatches) -> PatchCosts:
         """How far each patch differs in each of its sources, how that changes with depth, and which can be told."""
-        sources = self.sources[patches.view]
+        sources, seen = self.sources_of(patches)
         middle = image_points(self.cameras, patches)
         own_xy = middle[:, None] + self.offsets[:, :2]
         own = self.photos.sample(patches.view, own_xy[..., 0], own_xy[..., 1])
@@ -144,7 +150,19 @@ class PatchWitness:
         pixels = own.seen.shape[1]
         enough = (counts.sum(-1) >= _LEAST_SHARED * pixels) & (own.seen.sum(-1) >= _LEAST_OWN * pixels)[:, None]
         textured = torch.minimum(found.reference_variance, found.source_variance) >= _LEAST_DEVIATION**2
-        towards = F.normalize(self.cameras.centre[sources] - patches.points(self.cameras)[:, None], dim=-1)
-        facing = (towards * patches.normals[:, None]).sum(-1) > _LEAST_COSINE
-        valid = enough & textured & facing & (sources != patches.view[:, None])
-        return PatchCosts(1 - found.correlation, by_t, valid)
+        return PatchCosts(1 - found.correlation, by_t, enough & textured & seen)
+
+    def sources_of(
+        self, patches: SurfacePatches
+    ) -> tuple[Int64[Tensor, "patches sources"], Bool[Tensor, "patches sources"]]:
+        """The first candidates that see each patch, and others where these are too few; which of them see it: not at
+        too flat an angle, and with no other surface in between, for what hides it looks alike only by chance."""
+        candidates = self.candidates[patches.view]
+        eyes = self.cameras.centre[candidates]
+        points = patches.points(self.cameras)[:, None].expand_as(eyes)
+        facing = (F.normalize(eyes - points, dim=-1) * patches.normals[:, None]).sum(-1) > _LEAST_COSINE
+        facing &= candidates != patches.view[:, None]
+        seen = facing.clone()
+        seen[facing] = in_sight(self.grid, points[facing], eyes[facing])
+        first = torch.argsort(~seen, dim=1, stable=True)[:, : self.config.sources]
+        return candidates.gather(1, first), seen.gather(1, first)
