@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import trimesh
 
+from neus_ns.cli.bench.run import end_log
 from neus_ns.cli.demo_picture import hull_of, scored
 from neus_ns.data.synthetic.capture import CaptureOptions, write_capture
 from neus_ns.evaluation.raycast import RayCaster
@@ -65,6 +66,7 @@ def run(name: str, capture: Path, rate: Callable[[trimesh.Trimesh], str], option
         mesh = trimesh.load(path, force="mesh", process=False)
         assert isinstance(mesh, trimesh.Trimesh)
         print(f"{name}, {options.method}, colour {options.colour}, {options.steps} steps: {rate(mesh)}", flush=True)
+        end_log()
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from typing import Literal
 import torch
 import trimesh
 
+from neus_ns.cli.bench.run import end_log
 from neus_ns.evaluation.camera import training_cameras
 from neus_ns.evaluation.geometry import GroundTruth, score_mesh
 from neus_ns.methods import neuralangelo_mask_sfm_config, neus_hash_config
@@ -95,6 +96,7 @@ def run(capture: Path, scene: Path, length: Length, options: argparse.Namespace,
     cameras = training_cameras(scene / "transforms.json")
     score = score_mesh(mesh, GroundTruth.load(scene), cameras, stands_on_table=options.on_table)
     psnr = pipeline.get_average_eval_image_metrics()["psnr"]
+    end_log()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return (
         f"{options.method} on {scene.name} {'without' if options.no_masks else 'with'} masks, {length}: "
