@@ -35,7 +35,9 @@ def test_sharpness_keeps_below_its_ceiling_until_that_is_lifted():
 
 def test_view_and_points_take_turns():
     schedule = SurfaceSchedule()
-    assert schedule.view_strength(0.0) == 0 and schedule.view_strength(1.0) == 1
+    for matt in (False, True):
+        assert schedule.view_strength(0.0, matt) == 0 and schedule.view_strength(1.0, matt) == 1
+    assert schedule.view_strength(0.5, False) == 1 and schedule.view_strength(0.5, True) == 0
     assert schedule.points_strength(0.0) == 1 and schedule.points_strength(1.0) == 0
 
 

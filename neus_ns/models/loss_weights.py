@@ -1,6 +1,10 @@
 """How much each loss term counts."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+import torch
+from torch import Tensor
 
 
 @dataclass
@@ -24,3 +28,13 @@ class LossWeights:
     patches: float = 0.0
     """Disagreement of photographs about patches of the surface (Geo-NeuS); 0 leaves them out, 0.5 is a good value. They
     help short trainings of intricate objects, not longer ones."""
+
+
+def terms_and_weights(losses: Mapping[str, Tensor], factors: Mapping[str, float]) -> dict[str, Tensor]:
+    """What the log shows of weighted losses: every factor, and the terms that count as they were before theirs."""
+    shown: dict[str, Tensor] = {}
+    for name, factor in factors.items():
+        shown[f"{name}_weight"] = torch.tensor(float(factor))
+        if name in losses and factor > 0:
+            shown[f"{name}_term"] = losses[name].detach() / factor
+    return shown

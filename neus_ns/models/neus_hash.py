@@ -31,8 +31,9 @@ from neus_ns.losses.geometric import below_bound, eikonal, normal_change, on_sur
 from neus_ns.losses.photometric import colour_l1
 from neus_ns.models.behind import Behind
 from neus_ns.models.camera_poses import CameraPoses, CameraPosesConfig
+from neus_ns.models.gloss import GlossWatch
 from neus_ns.models.known_space import KnownSpace
-from neus_ns.models.loss_weights import LossWeights
+from neus_ns.models.loss_weights import LossWeights, terms_and_weights
 from neus_ns.models.patch_witness import PatchConfig, PatchLoss, PatchWitness
 from neus_ns.models.pictures import image_metrics_and_pictures
 from neus_ns.models.samples import OffRays, SurfaceSamples
@@ -114,6 +115,7 @@ class NeusHashModel(Model):
         )
         self.grid = OccupancyGrid(config.sampling.grid_resolution, config.sampling.grid_parts)
         self.known_space = KnownSpace(config.sampling.grid_resolution)
+        self.gloss = GlossWatch()
         self.appearance = nn.Embedding(self.num_train_data, config.appearance_width)
         nn.init.zeros_(self.appearance.weight)
         self.camera_poses = CameraPoses(self.num_train_data) if config.cameras.optimise else None
@@ -158,8 +160,9 @@ class NeusHashModel(Model):
         """Set every schedule: called before each step, and once after a checkpoint is loaded."""
         schedule = self.config.schedule
         self.progress.fill_(progress)
+        self.gloss.progress = progress
         self.slope_sharpness = schedule.slope_sharpness(progress)
-        self.field.colour_network.view_strength = schedule.view_strength(progress)
+        self.field.colour_network.view_strength = schedule.view_strength(progress, self.gloss.matt)
         self.points_strength = schedule.points_strength(progress)
         self.patches_strength = schedule.patches_strength(progress)
         if self.camera_poses is not None:
@@ -322,18 +325,11 @@ class NeusHashModel(Model):
         if self.has_masks:
             losses |= self.mask_losses(outputs["accumulation"][:, 0], batch)
         if "off_rays" in outputs:
+            self.gloss.hear(colour)
             losses |= self.geometry_losses(outputs)
             if metrics_dict is not None:
-                metrics_dict.update(self._terms_and_weights(losses))
+                metrics_dict.update(terms_and_weights(losses, self.term_weights()))
         return losses
-
-    def _terms_and_weights(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
-        shown: dict[str, Tensor] = {}
-        for name, factor in self.term_weights().items():
-            shown[f"{name}_weight"] = torch.tensor(float(factor))
-            if name in losses and factor > 0:
-                shown[f"{name}_term"] = losses[name].detach() / factor
-        return shown
 
     def term_weights(self) -> dict[str, float]:
         """What each loss term is multiplied by at this point of the training."""
@@ -381,6 +377,7 @@ class NeusHashModel(Model):
         return patches | {
             "psnr": -10 * torch.log10(error.square().mean()),
             "inv_s": self.field.sharpness().detach(),
+            "view_strength": torch.tensor(self.field.colour_network.view_strength),
             "active_levels": self.field.sdf_network.grid.active_levels,
             "occupied_share": self.grid.share,
             "samples_per_ray": torch.tensor(samples / max(rays, 1)),

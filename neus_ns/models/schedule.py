@@ -30,6 +30,8 @@ class SurfaceSchedule:
     by moving."""
     view_until: float = 0.5
     """Share of training from which the view direction counts in full."""
+    view_later: float = 0.2
+    """So much later both are where nothing shines (`models.gloss`): then parallax alone goes on shaping the surface."""
 
     patches_from: float = 0.3
     """Share of training from which photographs are compared by patches: a surface must be nearly right for that."""
@@ -39,9 +41,10 @@ class SurfaceSchedule:
     """Share of training at which their weight has faded out again, from halfway on: that a patch is flat is only nearly
     true, and the last word is the colours'."""
 
-    def view_strength(self, progress: float) -> float:
-        """Zero until `view_from`, one from `view_until` on."""
-        return ramp(progress, self.view_from, self.view_until)
+    def view_strength(self, progress: float, matt: bool) -> float:
+        """Zero until `view_from`, one from `view_until` on, both later for what is matt."""
+        later = self.view_later if matt else 0.0
+        return ramp(progress, self.view_from + later, self.view_until + later)
 
     def points_strength(self, progress: float) -> float:
         """One at the start, falling to zero at `points_until`."""
