@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from neus_ns.cli.bench.run import end_log
 from neus_ns.methods import neuralangelo_mask_sfm_config, neus_hash_config
-from neus_ns.models.neuralangelo import NeuralangeloModel
+from neus_ns.models.neuralangelo import NeuralangeloModel, NeuralangeloModelConfig
 from neus_ns.models.pipeline import SurfacePipelineConfig, surface_pipeline
 from tests.scenes import tiny_capture
 
@@ -35,6 +35,9 @@ def logged(folder: Path, method: str) -> tuple[dict[str, list[float]], Neuralang
     config.logging.local_writer.enable, config.logging.steps_per_log = False, 1
     config.machine.device_type = "cpu"
     model = pipeline.model
+    if isinstance(model, NeuralangeloModelConfig):
+        # Taps bring the curvature.
+        model.schedule.analytic_from = None
     model.backend = "torch"
     model.sdf_field.levels, model.sdf_field.log2_rows, model.sdf_field.finest = 6, 10, 32
     model.sampling.grid_resolution, model.sampling.steps = 16, 24

@@ -44,6 +44,9 @@ def tiny_config(capture: Path, output: Path, steps: int) -> SurfaceTrainerConfig
     config.logging.local_writer.enable = False
     config.machine.device_type = "cpu"
     model = pipeline.model
+    assert isinstance(model, NeuralangeloModelConfig)
+    # Not the default, and more to go wrong.
+    model.schedule.analytic_from = None
     model.backend = "torch"
     model.sdf_field.levels, model.sdf_field.log2_rows, model.sdf_field.finest = 6, 12, 64
     model.sampling.grid_resolution, model.sampling.steps = 24, 48

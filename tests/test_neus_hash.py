@@ -119,6 +119,14 @@ def test_masks_reach_the_loss(capture, tmp_path):
     assert torch.isfinite(metrics["psnr"])
 
 
+def test_training_listens_for_what_shines(capture, tmp_path):
+    model = pipeline_of(trained(tiny_config(capture[0], tmp_path, 50))).surface_model
+    assert (model.gloss.heard[:, 1] == 2).all() and (model.gloss.heard[:, 0] > 0).all()
+    assert model.field.colour_network.view_strength == 1.0
+    model.set_progress(0.4)
+    assert model.field.colour_network.view_strength == (0.0 if model.gloss.matt else pytest.approx(0.5))
+
+
 def test_a_batch_of_evaluation_has_losses_too(capture, bare_capture, tmp_path):
     for name, folder in (("masks", capture[0]), ("bare", bare_capture)):
         config = tiny_config(folder, tmp_path / name, 2)

@@ -44,8 +44,9 @@ class GlossWatch(nn.Module):
         """Whether colour can do without the view for longer; no, until it is known, and if too few steps were heard."""
         if self.progress < _LATE[1]:
             return False
-        if self._matt is None:
+        matt = self._matt
+        if matt is None:
             # Read once: on CUDA the host has to wait for it.
             (early, steps_early), (late, steps_late) = self.heard.tolist()
-            self._matt = late * steps_early < _MATT_BELOW * early * steps_late
-        return self._matt
+            matt = self._matt = bool(late * steps_early < _MATT_BELOW * early * steps_late)
+        return matt

@@ -12,6 +12,7 @@ from neus_ns.fields.numerical_field import NumericalFieldConfig
 from neus_ns.kernels.backend import EncodingBackend
 from neus_ns.models.behind import SAMPLES as BACKGROUND_SAMPLES
 from neus_ns.models.neus_hash import NeusHashModelConfig
+from neus_ns.models.numerical_schedule import NumericalSchedule
 from neus_ns.models.scene_type import background_for
 from neus_ns.models.sizes import Sizes
 
@@ -94,6 +95,8 @@ def memory_need(
 def _bytes_per_sample(model: NeusHashModelConfig, sizes: Sizes, encoding: EncodingBackend, trains: bool) -> int:
     """Of one sample on a ray: its encoding, both networks, and in training what their gradients take."""
     taps = model.sdf_field.taps if isinstance(model.sdf_field, NumericalFieldConfig) else None
+    if isinstance(model.schedule, NumericalSchedule) and model.schedule.gradients_are_analytic(0.0):
+        taps = None
     width = sizes.levels * sizes.features
     # Taps go through the hidden layer one by one; a jet goes through it once.
     columns, rows = (4, 1) if taps is None else (taps + 1, taps + 1)
