@@ -56,21 +56,21 @@ def pipeline_of(variant: str, capture: Path) -> SurfacePipeline:
 
 def test_each_variant_is_without_what_its_name_says_and_nothing_else(capture: Path) -> None:
     whole = set(pipeline_of(FULL, capture).get_train_loss_dict(1)[1])
-    assert {"mask", "mask_mse", "sfm", "smooth", "free_space", "patches"} <= whole and "curvature" not in whole
+    assert {"mask", "mask_mse", "sfm", "curvature", "smooth", "free_space", "patches"} <= whole
     missing = {
         "no-masks": {"mask", "mask_mse"},
         "no-sfm": {"sfm"},
-        "taps-no-curvature": set(),
+        "analytic": {"curvature"},
+        "taps": set(),
+        "no-curvature": {"curvature"},
         "no-patches": {"patches"},
         "no-coarse-to-fine": set(),
     }
     for name, terms in missing.items():
         assert whole - set(pipeline_of(name, capture).get_train_loss_dict(1)[1]) == terms, name
-    for name in ("taps", "taps-first"):
-        assert set(pipeline_of(name, capture).get_train_loss_dict(1)[1]) - whole == {"curvature"}, name
     for name, terms in (("no-mask-loss", {"mask", "mask_mse"}), ("no-smooth", {"smooth"})):
         factors = pipeline_of(name, capture).surface_model.term_weights()
-        assert {term for term, factor in factors.items() if factor == 0.0} == terms | {"curvature"}, name
+        assert {term for term, factor in factors.items() if factor == 0.0} == terms, name
 
 
 def test_variants_change_gradients_levels_and_photographs(capture: Path) -> None:
@@ -80,8 +80,11 @@ def test_variants_change_gradients_levels_and_photographs(capture: Path) -> None
         return model
 
     assert model_of(FULL).sdf_network.grid.active == 5 and model_of("no-coarse-to-fine").sdf_network.grid.active == 6
-    assert model_of(FULL).sdf_network.analytic
-    assert not any(model_of(name).sdf_network.analytic for name in ("taps", "taps-first", "taps-no-curvature"))
+    assert model_of("analytic").sdf_network.analytic and not model_of(FULL).sdf_network.analytic
+    for name, at_last in ((FULL, True), ("taps", False)):
+        model = model_of(name)
+        model.set_progress(0.9)
+        assert model.sdf_network.analytic == at_last
     bare = pipeline_of("no-masks", capture)
     assert not bare.datamanager.has_masks and bare.datamanager.train_store.fg is None
     assert bare.surface_model.grid.allowed.sum() > pipeline_of(FULL, capture).surface_model.grid.allowed.sum()
@@ -93,7 +96,7 @@ def test_variants_change_gradients_levels_and_photographs(capture: Path) -> None
 
 
 def test_a_name_that_is_none_and_an_option_that_is_none_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no-nonsense.*no-coarse-to-fine"):
+    with pytest.raises(InputError, match="no-nonsense.*no-curvature"):
         Ablation((tmp_path,), only=("full,no-nonsense",)).strategies()
     with pytest.raises(AttributeError):
         set_options(neus_hash_config().pipeline, {"model.weights.nonsense": 1.0})
@@ -107,7 +110,7 @@ def measured(variant: str, chamfer: float | None, seed: int = 0) -> Measurement:
 
 
 def test_the_table_sets_every_variant_against_the_whole() -> None:
-    rows = [measured(FULL, 0.2), measured(FULL, 0.4, seed=1), measured("no-sfm", 0.6), measured("taps", None)]
+    rows = [measured(FULL, 0.2), measured(FULL, 0.4, seed=1), measured("no-sfm", 0.6), measured("analytic", None)]
     table = ablation_table(rows, "ball")
     console = Console(width=200, record=True, quiet=False, file=open("/dev/null", "w"))
     console.print(table)
@@ -115,7 +118,7 @@ def test_the_table_sets_every_variant_against_the_whole() -> None:
     assert "0.300 (0.200 to 0.400)" in lines[FULL] and "1.00 (0.67 to 1.33)" in lines[FULL]
     assert "2.00" in lines["no-sfm"] and "100" in lines["no-sfm"]
     assert "no-sfm: no SfM points" in str(table.caption)
-    assert "2.00" not in lines["taps"]
+    assert "2.00" not in lines["analytic"]
     assert ablation_table(rows[2:], "ball").row_count == 2
 
 

@@ -1,17 +1,12 @@
-"""neuralangelo-mask-sfm: neus-hash with masks, SfM points and patches of photographs as witnesses, and with
-Neuralangelo's numerical gradients where they are asked for.
+"""neuralangelo-mask-sfm: neus-hash with Neuralangelo's numerical gradients, and with masks and SfM points as witnesses.
 
 What differs from neus-hash, and nothing else:
 
+    gradients    until all levels are open, finite differences over one cell of the finest (`fields.sdf_numerical`)
+    curvature    |Laplacian| from the same taps, fading as levels open
     patches      photographs compared at the surface (`models.patch_witness`)
     masks        cross-entropy and squared error of the opacity; pixels on an outline count less
     SfM points   |distance| at the points that the batch's own photographs see, as sure as each point is
-    decay        of tables and networks (AdamW)
-
-and until the schedule's `analytic_from`, which is the start unless another is given:
-
-    gradients    finite differences over one cell of the finest active level (`fields.sdf_numerical`)
-    curvature    |Laplacian| from the same taps, fading as levels open
 """
 
 from dataclasses import dataclass, field

@@ -13,10 +13,9 @@ class NumericalSchedule(SurfaceSchedule):
 
     curvature_warmup: float = 0.02
     """Share of training over which the curvature loss rises to its weight."""
-    analytic_from: float | None = 0.0
+    analytic_from: float | None = 0.5
     """Share of training from which gradients are analytic: without curvature loss, and cheaper. Before that, and with
-    None to the end, they come from taps, as in Neuralangelo, but no training of up to 6500 steps was the better for
-    it."""
+    None to the end, they come from taps, as in Neuralangelo: better for what is smooth, worse for what is thin."""
     points_reach_first: float = 1.0
     """Distance, in radii of the region of interest, beyond which structure-from-motion points count as outliers at the
     start, when the surface is still far from all of them."""

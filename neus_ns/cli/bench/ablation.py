@@ -32,12 +32,9 @@ VARIANTS: dict[str, Variant] = {
     # Their sightlines go with the points' own schedule, and the weight is for the log to tell the truth.
     "no-sfm": Variant("no SfM points or sightlines", {"model.weights.points": 0.0, "model.schedule.points_until": 0.0}),
     "no-patches": Variant("photographs not compared by patches", {"model.weights.patches": 0.0}),
-    "taps": Variant("numerical gradients and curvature, to the end", {"model.schedule.analytic_from": None}),
-    "taps-first": Variant("the same until all levels are open", {"model.schedule.analytic_from": 0.5}),
-    "taps-no-curvature": Variant(
-        "numerical gradients without curvature loss",
-        {"model.schedule.analytic_from": None, "model.weights.curvature": 0.0},
-    ),
+    "analytic": Variant("closed-form gradients from the start", {"model.schedule.analytic_from": 0.0}),
+    "taps": Variant("numerical gradients and curvature to the end", {"model.schedule.analytic_from": None}),
+    "no-curvature": Variant("no curvature loss", {"model.weights.curvature": 0.0}),
     "no-coarse-to-fine": Variant("all levels from the start", {"model.schedule.first_levels": _ALL_LEVELS}),
     "no-smooth": Variant("normals of neighbours free", {"model.weights.smooth": 0.0}),
     "neus-hash": Variant("the fast method, as a yardstick", method="neus-hash"),
