@@ -10,6 +10,7 @@ import torch
 from neus_ns.data.tracks.record import SfmTracks
 from neus_ns.data.views import Views
 from neus_ns.fields.sharpness import Sharpness
+from neus_ns.models.gloss import DECIDED_AT
 from neus_ns.models.known_space import KnownSpace
 from neus_ns.models.schedule import SurfaceSchedule
 
@@ -39,6 +40,13 @@ def test_view_and_points_take_turns():
         assert schedule.view_strength(0.0, matt) == 0 and schedule.view_strength(1.0, matt) == 1
     assert schedule.view_strength(0.5, False) == 1 and schedule.view_strength(0.5, True) == 0
     assert schedule.points_strength(0.0) == 1 and schedule.points_strength(1.0) == 0
+
+
+@pytest.mark.parametrize("first", [0.0, 0.1, 0.3, 0.5])
+def test_what_has_been_heard_of_the_view_is_not_taken_back_when_a_thing_proves_matt(first: float):
+    schedule = SurfaceSchedule(view_from=first, view_until=first + 0.2)
+    seen = [schedule.view_strength(step / 100, step / 100 >= DECIDED_AT) for step in range(101)]
+    assert seen == sorted(seen) and seen[-1] == 1
 
 
 def one_view() -> Views:

@@ -63,6 +63,7 @@ class SurfaceDataManagerConfig(VanillaDataManagerConfig):
     surface."""
     images_on_gpu: bool = True
     """Keep the photographs in GPU memory (4 bytes a pixel, masks included); without, each batch is copied there."""
+    # Inherited options that a store of whole photographs has no use for: kept from the command line.
     masks_on_gpu: tyro.conf.Suppress[bool] = True
     train_num_images_to_sample_from: tyro.conf.Suppress[int] = -1
     train_num_times_to_repeat_images: tyro.conf.Suppress[int] = -1

@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-# Two stretches of the training over which errors are averaged.
-_EARLY, _LATE = (0.08, 0.12), (0.26, 0.30)
+# Share of training at which it is known, and two stretches before that over which errors are averaged.
+DECIDED_AT = 0.3
+_EARLY, _LATE = (0.08, 0.12), (0.26, DECIDED_AT)
 # What has lost less than a fifth of its error from the one to the other shines. Measured: matt 0.59 to 0.70 of it left,
 # a dark glossy head 0.87, lacquer, satin and mirrors 1.04 to 1.24 (errors of pixels that are drawn by their errors).
 _MATT_BELOW = 0.8
@@ -42,7 +43,7 @@ class GlossWatch(nn.Module):
     @property
     def matt(self) -> bool:
         """Whether colour can do without the view for longer; no, until it is known, and if too few steps were heard."""
-        if self.progress < _LATE[1]:
+        if self.progress < DECIDED_AT:
             return False
         matt = self._matt
         if matt is None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from neus_ns.models.gloss import DECIDED_AT
 from neus_ns.training.schedules import ramp
 
 # By what factor the ceiling of sharpness rises before it is lifted altogether.
@@ -31,7 +32,8 @@ class SurfaceSchedule:
     view_until: float = 0.5
     """Share of training from which the view direction counts in full."""
     view_later: float = 0.2
-    """So much later both are where nothing shines (`models.gloss`): then parallax alone goes on shaping the surface."""
+    """So much later both are where nothing shines (`models.gloss`): then parallax alone goes on shaping the surface.
+    That is known at 30 % of training; if `view_from` is before, nothing is later."""
 
     patches_from: float = 0.3
     """Share of training from which photographs are compared by patches: a surface must be nearly right for that."""
@@ -43,7 +45,8 @@ class SurfaceSchedule:
 
     def view_strength(self, progress: float, matt: bool) -> float:
         """Zero until `view_from`, one from `view_until` on, both later for what is matt."""
-        later = self.view_later if matt else 0.0
+        # What has begun is not taken back.
+        later = self.view_later if matt and self.view_from >= DECIDED_AT else 0.0
         return ramp(progress, self.view_from + later, self.view_until + later)
 
     def points_strength(self, progress: float) -> float:
