@@ -122,7 +122,13 @@ def test_a_proposal_remembers_where_in_the_pool_its_pixels_are(name: str, masks:
 def test_no_correction_gives_every_pixel_the_same_weight(name: str) -> None:
     store = store_of(masks=True)
     sampler = trained(name, store, correction=0.0)
-    assert torch.equal(sampler.propose(store, 64).weight, torch.ones(64))
+    batch = sampler.propose(store, 64)
+    assert torch.equal(batch.weight, torch.ones(64))
+    # A mean over the base distribution can be had all the same.
+    assert isinstance(sampler, RedistributingSampler)
+    chances, base = stated_chances(sampler, store)
+    even = sampler.even_weight(batch).double()
+    torch.testing.assert_close(even * chances[batch.flat], base[batch.flat], rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize("name", OTHERS)

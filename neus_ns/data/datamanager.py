@@ -226,9 +226,18 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
 
     def observe(self, errors: Float[Tensor, " rays"]) -> None:
         """Tell the sampler the errors of the rays of the last next_train."""
+        sampler, pixels = self._last_proposal()
+        sampler.observe(pixels, errors.to(pixels.flat.device))
+
+    def even_mean(self, errors: Float[Tensor, " rays"]) -> Float[Tensor, ""]:
+        """The mean error of the last next_train as if its pixels had been drawn evenly."""
+        sampler, pixels = self._last_proposal()
+        return (errors * sampler.even_weight(pixels).to(errors.device)).mean()
+
+    def _last_proposal(self) -> tuple[SurfacePixelSampler, PixelBatch]:
         if self.train_pixel_sampler is None or self.last_pixels is None:
             raise RuntimeError("Errors were reported before any training rays were handed out.")
-        self.train_pixel_sampler.observe(self.last_pixels, errors.to(self.last_pixels.flat.device))
+        return self.train_pixel_sampler, self.last_pixels
 
     @property
     def nerfstudio_capture(self) -> Path | None:

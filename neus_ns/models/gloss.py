@@ -6,6 +6,8 @@ soon its error falls no more, and the surface begins to bend after reflections, 
 the view can save it. So the error of colour between two moments, both before that, tells the one from the other.
 """
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -34,20 +36,30 @@ class GlossWatch(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
         self._matt = None
 
+    @property
+    def listening(self) -> bool:
+        """Whether errors of now have a say."""
+        return any(first <= self.progress < last for first, last in (_EARLY, _LATE))
+
     def hear(self, error: Float[Tensor, ""]) -> None:
-        """Take in the mean error of a step's colours."""
+        """Take in the mean error of a step's colours over all pixels alike: a strategy that looks for errors finds ever
+        worse ones."""
         for row, (first, last) in enumerate((_EARLY, _LATE)):
             if first <= self.progress < last:
                 self.heard[row] += torch.stack([error.detach(), torch.ones_like(error)])
 
     @property
+    def share_left(self) -> float:
+        """How much of the early error was left when it was decided; infinite if too few steps were heard."""
+        (early, steps_early), (late, steps_late) = self.heard.tolist()
+        return late * steps_early / (early * steps_late) if early * steps_late > 0 else math.inf
+
+    @property
     def matt(self) -> bool:
-        """Whether colour can do without the view for longer; no, until it is known, and if too few steps were heard."""
+        """Whether colour can do without the view for longer; no, until it is known."""
         if self.progress < DECIDED_AT:
             return False
-        matt = self._matt
-        if matt is None:
+        if self._matt is None:
             # Read once: on CUDA the host has to wait for it.
-            (early, steps_early), (late, steps_late) = self.heard.tolist()
-            matt = self._matt = bool(late * steps_early < _MATT_BELOW * early * steps_late)
-        return matt
+            self._matt = self.share_left < _MATT_BELOW
+        return self._matt

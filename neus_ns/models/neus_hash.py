@@ -325,7 +325,6 @@ class NeusHashModel(Model):
         if self.has_masks:
             losses |= self.mask_losses(outputs["accumulation"][:, 0], batch)
         if "off_rays" in outputs:
-            self.gloss.hear(colour)
             losses |= self.geometry_losses(outputs)
             if metrics_dict is not None:
                 metrics_dict.update(terms_and_weights(losses, self.term_weights()))

@@ -173,6 +173,9 @@ class SurfacePipeline(VanillaPipeline):
     def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Tensor], dict[str, Tensor]]:
         """One batch; its errors go back to the sampler, and its sample count decides how many rays come next."""
         outputs, losses, metrics = super().get_train_loss_dict(step)
+        gloss = self.surface_model.gloss
+        if gloss.listening:
+            gloss.hear(self.datamanager.even_mean(outputs["ray_error"]))
         self.datamanager.observe(outputs["ray_error"])
         if self.drawn is not None and self.datamanager.last_pixels is not None:
             self.drawn.note(self.datamanager.last_pixels.indices)

@@ -80,6 +80,11 @@ class SurfacePixelSampler(PixelSampler, ABC):
     def observe(self, batch: PixelBatch, error_per_ray: Float[Tensor, " rays"]) -> None:
         """Hear the error of the rays of an earlier proposal. Strategies that do not learn ignore it, as here."""
 
+    def even_weight(self, batch: PixelBatch) -> Float[Tensor, " rays"]:
+        """What to weigh the rays of the last proposal by for a mean over the base distribution, whatever the loss does;
+        1 for those who draw from it."""
+        return torch.ones_like(batch.weight)
+
     def state_dict(self) -> dict[str, Tensor]:
         """What the strategy has learnt, as plain tensors for the checkpoint. Empty for one that does not learn."""
         return {}

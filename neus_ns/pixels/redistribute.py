@@ -127,13 +127,22 @@ class RedistributingSampler(SurfacePixelSampler):
         power = self.correction_now
         if power == 0.0:
             return torch.ones(flat.shape[0], device=flat.device)
+        return self._base_by_drawn(pool, flat, in_pool) ** power
+
+    def even_weight(self, batch: PixelBatch) -> Float[Tensor, " rays"]:
+        return self._base_by_drawn(self.pool_of_last_proposal, batch.flat, self.numbers_of(batch)[1])
+
+    def _base_by_drawn(
+        self, pool: Pool, flat: Int64[Tensor, " rays"], in_pool: Bool[Tensor, " rays"]
+    ) -> Float[Tensor, " rays"]:
+        """How often the base distribution draws each pixel, next to how often it is drawn now."""
         store = pool.store
         share = 0.0 if store.fg is None else self.config.outside_share
         lit = store.num_pixels if store.lit is None else store.lit.shape[0]
         inside = (1.0 - share) * in_pool
         anywhere = share * pool.size / lit
         drawn = inside * self.ratio(pool, flat).clamp_min(1e-12) + anywhere
-        return ((inside + anywhere) / drawn) ** power
+        return (inside + anywhere) / drawn
 
     def require_memory(self, name: str, size: int) -> Tensor:
         """A part of the memory that has to have this many entries."""
