@@ -21,16 +21,13 @@ from typing import Literal
 import torch
 import trimesh
 
-from neus_ns.cli.bench.run import end_log
+from neus_ns.cli.bench.run import METHODS, end_log
 from neus_ns.evaluation.camera import training_cameras
 from neus_ns.evaluation.geometry import GroundTruth, score_mesh
-from neus_ns.methods import neuralangelo_mask_sfm_config, neus_hash_config
 from neus_ns.models.pipeline import SurfacePipelineConfig, surface_pipeline
 from neus_ns.pixels.choice import sampler_config
 from neus_ns.surface.export import MeshOptions, export_surface
 from neus_ns.training.trainer import SurfaceTrainer, SurfaceTrainerConfig
-
-METHODS = {"neus-hash": neus_hash_config, "neuralangelo-mask-sfm": neuralangelo_mask_sfm_config}
 
 
 def without_masks(scene: Path, folder: Path) -> Path:
