@@ -45,11 +45,12 @@ def pipeline_of(variant: str, capture: Path) -> SurfacePipeline:
     config = shrunk(neuralangelo_mask_sfm_config()).pipeline
     assert isinstance(config, SurfacePipelineConfig)
     config.datamanager.data = capture
+    # Late enough for patches, early enough for SfM points, and with taps and curvature until then.
+    set_options(config, {"model.schedule.analytic_from": 0.5})
     set_options(config, chosen.options)
     torch.manual_seed(0)
     pipeline = config.setup(device="cpu")
     pipeline.train()
-    # Late enough for patches, early enough for SfM points.
     pipeline.set_progress(0.45)
     return pipeline
 
@@ -59,6 +60,7 @@ def test_each_variant_is_without_what_its_name_says_and_nothing_else(capture: Pa
     assert {"mask", "mask_mse", "sfm", "curvature", "smooth", "free_space", "patches"} <= whole
     missing = {
         "no-masks": {"mask", "mask_mse"},
+        "no-witnesses": {"mask", "mask_mse", "sfm", "patches", "free_space"},
         "no-sfm": {"sfm"},
         "analytic": {"curvature"},
         "taps": set(),

@@ -1,7 +1,7 @@
 """How far a rendered silhouette is from the foreground mask, ray by ray, with a weight for each ray.
 
 Along an outline a mask knows least: its pixels are part object and part background, and half a pixel of blur or
-calibration error turns one into the other. There callers give a ray a smaller weight.
+calibration error turns one into the other. There callers may give a ray a smaller weight.
 """
 
 import torch.nn.functional as F

@@ -2,10 +2,10 @@
 
 What differs from neus-hash, and nothing else:
 
-    gradients    until all levels are open, finite differences over one cell of the finest (`fields.sdf_numerical`)
+    gradients    at first, finite differences over one cell of the finest level that is open (`fields.sdf_numerical`)
     curvature    |Laplacian| from the same taps, fading as levels open
     patches      photographs compared at the surface (`models.patch_witness`)
-    masks        cross-entropy and squared error of the opacity; pixels on an outline count less
+    masks        cross-entropy and squared error of the opacity; pixels on an outline may count less
     SfM points   |distance| at the points that the batch's own photographs see, as sure as each point is
 """
 
@@ -44,8 +44,9 @@ class WitnessWeights(LossWeights):
     """Squared difference of opacity and foreground mask, wherever masks exist."""
     patches: float = 0.5
     """Disagreement of photographs about patches of the surface (Geo-NeuS); 0 leaves them out."""
-    mask_edge: float = 0.3
-    """How much a pixel on the outline of its mask counts in both mask losses, next to one away from it."""
+    mask_edge: float = 1.0
+    """How much a pixel on the outline of its mask counts in both mask losses, next to one away from it. Less than 1 is
+    for masks that are off by a pixel: where they are right, their outlines carve what is thin."""
 
 
 @dataclass

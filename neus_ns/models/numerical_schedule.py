@@ -13,7 +13,7 @@ class NumericalSchedule(SurfaceSchedule):
 
     curvature_warmup: float = 0.02
     """Share of training over which the curvature loss rises to its weight."""
-    analytic_from: float | None = 0.5
+    analytic_from: float | None = 0.25
     """Share of training from which gradients are analytic: without curvature loss, and cheaper. Before that, and with
     None to the end, they come from taps, as in Neuralangelo: better for what is smooth, worse for what is thin."""
     points_reach_first: float = 1.0

@@ -23,15 +23,19 @@ class Variant:
 
 # More levels than any preset has: all are active from the first step.
 _ALL_LEVELS = 99
+_NO_MASKS = {"datamanager.masks": False}
+# Their sightlines go with the points' own schedule, and the weight is for the log to tell the truth.
+_NO_SFM = {"model.weights.points": 0.0, "model.schedule.points_until": 0.0}
+_NO_PATCHES = {"model.weights.patches": 0.0}
 VARIANTS: dict[str, Variant] = {
     FULL: Variant("the method as it is"),
-    "no-masks": Variant("photographs alone: no silhouette, no visual hull", {"datamanager.masks": False}),
+    "no-masks": Variant("as if there were no masks: no silhouette, no visual hull", _NO_MASKS),
+    "no-witnesses": Variant("photographs alone: no masks, SfM points or patches", _NO_MASKS | _NO_SFM | _NO_PATCHES),
     "no-mask-loss": Variant(
         "masks as hull and cut-out only", {"model.weights.mask": 0.0, "model.weights.mask_mse": 0.0}
     ),
-    # Their sightlines go with the points' own schedule, and the weight is for the log to tell the truth.
-    "no-sfm": Variant("no SfM points or sightlines", {"model.weights.points": 0.0, "model.schedule.points_until": 0.0}),
-    "no-patches": Variant("photographs not compared by patches", {"model.weights.patches": 0.0}),
+    "no-sfm": Variant("no SfM points or sightlines", _NO_SFM),
+    "no-patches": Variant("photographs not compared by patches", _NO_PATCHES),
     "analytic": Variant("closed-form gradients from the start", {"model.schedule.analytic_from": 0.0}),
     "taps": Variant("numerical gradients and curvature to the end", {"model.schedule.analytic_from": None}),
     "no-curvature": Variant("no curvature loss", {"model.weights.curvature": 0.0}),
