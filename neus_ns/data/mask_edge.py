@@ -1,7 +1,7 @@
 """Photographs whose batches say which pixels lie on the outline of their mask.
 
-Half a pixel of blur or of calibration error turns such a pixel from object into background, so what a doubtful mask says
-there is not to be taken at its word.
+Half a pixel of blur or of calibration error turns such a pixel from object into background, so what a doubtful mask
+says there is not to be taken at its word.
 """
 
 from dataclasses import dataclass, field
