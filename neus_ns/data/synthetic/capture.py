@@ -132,12 +132,26 @@ def write_capture(folder: Path, options: CaptureOptions, progress: Progress = _s
     unfinished.replace(folder / "meta.json")
 
 
-@_one_thread()
 def write_views(folder: Path, shape: Shape, options: CaptureOptions, progress: Progress = _silent) -> list[Pinhole]:
-    """Write the part that nerfstudio reads, of any shape; returns the training cameras."""
+    """Write the part that nerfstudio reads, of any shape seen from around it; returns the training cameras."""
     place = (shape.centre, shape.radius)
     train = train_cameras(*place, options.views, options.size, options.seed)
     test = held_out_cameras(*place, options.test_views, options.size, options.seed)
+    write_photographs(folder, shape, train, test, options, progress)
+    return train
+
+
+@_one_thread()
+def write_photographs(
+    folder: Path,
+    shape: Shape,
+    train: Sequence[Pinhole],
+    test: Sequence[Pinhole],
+    options: CaptureOptions,
+    progress: Progress = _silent,
+) -> None:
+    """Write the part that nerfstudio reads, as these cameras see the shape."""
+    cameras = [*train, *test]
     names = [f"train_{i:03d}.png" for i in range(len(train))] + [f"test_{i:03d}.png" for i in range(len(test))]
     (folder / "images").mkdir(parents=True, exist_ok=True)
     if options.masks:
@@ -145,7 +159,7 @@ def write_views(folder: Path, shape: Shape, options: CaptureOptions, progress: P
     generator = torch.Generator().manual_seed(options.seed)
     sparse_points, sparse_colours = [], []
     material = material_of(options.material, options.gloss)
-    for index, picture in enumerate(photographs(shape, train + test, material)):
+    for index, picture in enumerate(photographs(shape, cameras, material)):
         progress("photographs", index, len(names))
         image = (picture.image * 255.0).round().to(torch.uint8)
         Image.fromarray(image.numpy()).save(folder / "images" / names[index])
@@ -160,9 +174,8 @@ def write_views(folder: Path, shape: Shape, options: CaptureOptions, progress: P
     progress("photographs", len(names), len(names))
     cloud = trimesh.PointCloud(torch.cat(sparse_points).double().numpy(), colors=torch.cat(sparse_colours).numpy())
     write_ply(folder / "sparse_pc.ply", cloud)
-    transforms = _transforms(train + test, names, len(train), options.masks)
+    transforms = _transforms(cameras, names, len(train), options.masks)
     (folder / "transforms.json").write_text(json.dumps(transforms, indent=2) + "\n")
-    return train
 
 
 def _sparse_points(
