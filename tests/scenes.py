@@ -10,6 +10,8 @@ from torch import Tensor
 from neus_ns.data.synthetic.capture import CaptureOptions, write_views
 from neus_ns.data.synthetic.shapes import Shape, Vec3, sphere
 from neus_ns.data.synthetic.texture import fractal_noise
+from neus_ns.data.tracks.record import SfmTracks
+from neus_ns.data.views import Views
 
 
 @dataclass(frozen=True)
@@ -40,3 +42,17 @@ def tiny_capture(folder: Path, size: int = 32, views: int = 8, masks: bool = Tru
     options = CaptureOptions(views=views, test_views=2, size=size, masks=masks)
     write_views(folder, ball_shape(ball), options)
     return ball
+
+
+def one_view() -> Views:
+    """A camera three units above the origin, looking down at it."""
+    pose = torch.tensor([[[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 3]]])
+    size = torch.full((1,), 64.0)
+    return Views(pose, size, size, size / 2, size / 2, size, size, None)
+
+
+def seen_tracks(points: torch.Tensor) -> SfmTracks:
+    """Points that the one view sees, all of them equally well known."""
+    count = len(points)
+    nothing, numbers = torch.zeros(count, dtype=torch.long), torch.arange(count)
+    return SfmTracks(points, nothing, torch.full((count,), torch.nan), nothing, numbers, 1, "")

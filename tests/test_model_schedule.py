@@ -7,12 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from neus_ns.data.tracks.record import SfmTracks
-from neus_ns.data.views import Views
 from neus_ns.fields.sharpness import Sharpness
 from neus_ns.models.gloss import DECIDED_AT
 from neus_ns.models.known_space import KnownSpace
 from neus_ns.models.schedule import SurfaceSchedule
+from tests.scenes import one_view, seen_tracks
 
 
 def test_levels_open_one_after_another_and_all_in_the_end():
@@ -49,20 +48,6 @@ def test_what_has_been_heard_of_the_view_is_not_taken_back_when_a_thing_proves_m
     assert seen == sorted(seen) and seen[-1] == 1
 
 
-def one_view() -> Views:
-    """A camera three units above the origin, looking down at it."""
-    pose = torch.tensor([[[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 3]]])
-    size = torch.full((1,), 64.0)
-    return Views(pose, size, size, size / 2, size / 2, size, size, None)
-
-
-def seen_tracks(points: torch.Tensor) -> SfmTracks:
-    """Points that the one view sees, all of them equally well known."""
-    count = len(points)
-    nothing, numbers = torch.zeros(count, dtype=torch.long), torch.arange(count)
-    return SfmTracks(points, nothing, torch.full((count,), torch.nan), nothing, numbers, 1, "")
-
-
 def cube(resolution: int) -> torch.Tensor:
     allowed = torch.zeros(resolution, resolution, resolution, dtype=torch.bool)
     middle = slice(resolution // 4, -resolution // 4)
@@ -74,7 +59,7 @@ def test_free_points_lie_outside_the_hull_and_their_bound_holds():
     known = KnownSpace(16)
     known.learn_hull(cube(16))
     torch.manual_seed(0)
-    drawn = known.draw(2000, 50)
+    drawn = known.draw(2000, 50, 50)
     # The hull is the cube [-0.5, 0.5]^3; its distance is the length of what sticks out.
     true_distance = (drawn.free.abs() - 0.5).clamp_min(0).norm(dim=-1)
     assert (drawn.bound <= true_distance + 1e-6).all() and (drawn.bound > 0).all()
@@ -86,7 +71,7 @@ def test_points_outside_the_hull_are_not_taken_in():
     points = torch.tensor([[0.0, 0.0, 0.4], [0.9, 0.0, 0.0], [5.0, 0.0, 0.0]])
     known.learn_points(seen_tracks(points), one_view(), cube(16))
     torch.testing.assert_close(known.points, points[:1])
-    assert known.draw(10, 7).surface.shape == (7, 3) and len(known.draw(10, 0).free) == 0
+    assert known.draw(10, 7, 7).surface.shape == (7, 3) and len(known.draw(10, 0, 0).free) == 0
 
 
 def test_input_errors_end_any_command_in_one_sentence():
@@ -112,7 +97,7 @@ def test_points_are_drawn_by_how_well_they_are_known():
     tracks = replace(seen_tracks(points), track_length=torch.tensor([2, 4, 0]), error_px=torch.tensor([0.5, 0.5, 4.0]))
     known.learn_points(tracks, one_view(), cube(16))
     torch.manual_seed(0)
-    drawn = known.draw(0, 30_000).surface
+    drawn = known.draw(0, 30_000, 30_000).surface
     share = torch.stack([(drawn == point).all(-1).float().mean() for point in points])
     torch.testing.assert_close(share, tracks.weight / tracks.weight.sum(), atol=0.01, rtol=0)
 
@@ -123,11 +108,13 @@ def test_sightline_points_lie_between_eye_and_surface():
     known.learn_points(seen_tracks(seen), one_view(), cube(16))
     torch.testing.assert_close(known.eyes, torch.tensor([[0.0, 0.0, 3.0]]))
     torch.manual_seed(0)
-    drawn = known.draw(100, 200)
+    drawn = known.draw(100, 200, 200)
     assert len(drawn.free) > 50
     assert (drawn.free[:, :2] == 0).all() and (drawn.free[:, 2] > 0.2).all() and (drawn.free[:, 2] < 1).all()
     assert (drawn.bound <= drawn.free[:, 2] - 0.2 + 1e-6).all()
-    assert len(known.draw(100, 0).free) == 0
+    assert len(known.draw(100, 0, 0).free) == 0
+    alone = known.draw(0, 200, 0)
+    assert len(alone.free) > 50 and len(alone.surface) == 0
 
 
 def test_sightline_points_are_even_over_what_is_believed_of_all_sightlines():
@@ -142,7 +129,7 @@ def test_sightline_points_are_even_over_what_is_believed_of_all_sightlines():
     points = known.seen[pair] + towards * (back / towards.norm(dim=-1))[:, None]
     kept = points[(back < towards.norm(dim=-1)) & (points.norm(dim=-1) < 1)]
     torch.manual_seed(1)
-    drawn = known.draw(0, 200_000).free
+    drawn = known.draw(0, 200_000, 200_000).free
     assert 0.4 < len(kept) / 200_000 < 0.95
     assert len(drawn) == pytest.approx(len(kept), rel=0.01)
     torch.testing.assert_close(drawn.mean(0), kept.mean(0), atol=5e-3, rtol=0)

@@ -10,7 +10,7 @@ from neus_ns.methods import neus_hash_config
 from neus_ns.models.pipeline import SurfacePipeline, SurfacePipelineConfig, surface_pipeline
 from neus_ns.models.scene_type import background_for
 from neus_ns.training.trainer import SurfaceTrainer, SurfaceTrainerConfig
-from tests.scenes import Ball, tiny_capture
+from tests.scenes import Ball, one_view, seen_tracks, tiny_capture
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +195,19 @@ def test_indoor_starts_inside_out(bare_capture, tmp_path):
     model = pipeline_of(trained(config)).surface_model
     assert model.field.sdf_network.sdf(torch.zeros(1, 3)) > 0.5
     assert model.behind.background == "none"
+
+
+@pytest.mark.parametrize("scene_type, to_the_end", [("indoor", True), ("object", False)])
+def test_sightlines_speak_to_the_end_where_cameras_are_within_the_scene(scene_type, to_the_end, bare_capture, tmp_path):
+    config = tiny_config(bare_capture, tmp_path, 1)
+    pipeline_config(config).model.scene_type = scene_type
+    pipeline = pipeline_of(trained(config))
+    model, points = pipeline.surface_model, torch.tensor([[0.0, 0.0, -0.4], [0.1, 0.2, -0.4]])
+    model.known_space.learn_points(seen_tracks(points), one_view(), torch.ones_like(model.grid.allowed))
+    model.train()
+    for progress, looks in ((0.2, True), (0.9, to_the_end)):
+        pipeline.set_progress(progress)
+        assert ("free_space" in pipeline.get_train_loss_dict(0)[1]) == looks
 
 
 def test_the_frame_travels_with_the_field():

@@ -90,11 +90,11 @@ class KnownSpace(nn.Module):
         self.usable_share = float(usable.mean()) / (_REACH - _MARGIN) if len(usable) else 0.0
         return tracks
 
-    def draw(self, free: int, surface: int) -> KnownPoints:
-        """Random free points (off the hull, and as many again on sightlines as surface points), and surface points."""
+    def draw(self, free: int, in_sight: int, surface: int) -> KnownPoints:
+        """Random free points, off the hull and on sightlines, and surface points."""
         outside, bound = self._off_the_hull(free)
-        in_sight, small = self._on_sightlines(surface)
-        return KnownPoints(torch.cat([outside, in_sight]), torch.cat([bound, small]), self._on_surface(surface))
+        on_sightlines, small = self._on_sightlines(in_sight)
+        return KnownPoints(torch.cat([outside, on_sightlines]), torch.cat([bound, small]), self._on_surface(surface))
 
     def _on_surface(self, count: int) -> Float[Tensor, "surface 3"]:
         """Points by their weight."""

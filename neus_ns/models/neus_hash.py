@@ -285,7 +285,10 @@ class NeusHashModel(Model):
 
     def look_off_rays(self, samples: SurfaceSamples) -> OffRays:
         """What the field says at random points where something is known, and beside random points of the surface."""
-        known = self.known_space.draw(_FREE_POINTS, _SURFACE_POINTS if self.points_strength > 0 else 0)
+        surface = _SURFACE_POINTS if self.points_strength > 0 else 0
+        # Fog before a camera within the scene explains its photograph; to the end sightlines say that there is none.
+        in_sight = _SURFACE_POINTS if PRESETS[self.config.scene_type].inside_out else surface
+        known = self.known_space.draw(_FREE_POINTS, in_sight, surface)
         beside, gradient = samples.points[:0], samples.gradient[:0]
         if self.config.weights.smooth > 0 and len(samples.points):
             # The small number lets a batch that meets nothing choose as well.

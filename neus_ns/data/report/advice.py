@@ -33,7 +33,8 @@ def assumptions(facts: SceneFacts) -> list[Assumption]:
         Assumption(f"region from {facts.region_how}", "--pipeline.region.centre, .radius, .box or .file"),
     ]
     if facts.masks_from is None:
-        found.append(Assumption("no masks: the background is learned", "masks/ beside the images, or alpha"))
+        rest = "all that is seen is surface" if facts.scene_type == "indoor" else "the background is learned"
+        found.append(Assumption(f"no masks: {rest}", "masks/ beside the images, or alpha"))
     else:
         found.append(
             Assumption(
