@@ -12,7 +12,6 @@ from neus_ns.cli.bench.ablation import FULL, VARIANTS, ablation_table, set_optio
 from neus_ns.cli.bench.command import Ablation, compare
 from neus_ns.cli.bench.record import Measurement, Record, Run
 from neus_ns.errors import InputError
-from neus_ns.kernels.layout import GridLayout
 from neus_ns.methods import neuralangelo_mask_sfm_config, neus_hash_config
 from neus_ns.models.neuralangelo import NeuralangeloModel, NeuralangeloModelConfig
 from neus_ns.models.pipeline import SurfacePipeline, SurfacePipelineConfig
@@ -67,6 +66,7 @@ def test_each_variant_is_without_what_its_name_says_and_nothing_else(capture: Pa
         "no-curvature": {"curvature"},
         "no-patches": {"patches"},
         "no-coarse-to-fine": set(),
+        "slow-levels": set(),
     }
     for name, terms in missing.items():
         assert whole - set(pipeline_of(name, capture).get_train_loss_dict(1)[1]) == terms, name
@@ -81,7 +81,7 @@ def test_variants_change_gradients_levels_and_photographs(capture: Path) -> None
         assert isinstance(model, NeuralangeloModel)
         return model
 
-    assert model_of(FULL).sdf_network.grid.active == 5 and model_of("no-coarse-to-fine").sdf_network.grid.active == 6
+    assert model_of(FULL).sdf_network.grid.active == 6 and model_of("slow-levels").sdf_network.grid.active == 5
     assert model_of("analytic").sdf_network.analytic and not model_of(FULL).sdf_network.analytic
     for name, at_last in ((FULL, True), ("taps", False)):
         model = model_of(name)
@@ -90,11 +90,10 @@ def test_variants_change_gradients_levels_and_photographs(capture: Path) -> None
     bare = pipeline_of("no-masks", capture)
     assert not bare.datamanager.has_masks and bare.datamanager.train_store.fg is None
     assert bare.surface_model.grid.allowed.sum() > pipeline_of(FULL, capture).surface_model.grid.allowed.sum()
-    # All levels from the start of a run to its end, however many there are.
-    schedule = NeuralangeloModelConfig().schedule
-    set_options(schedule, {"first_levels": VARIANTS["no-coarse-to-fine"].options["model.schedule.first_levels"]})
-    assert {schedule.active_levels(share, 16) for share in (0.0, 0.3, 1.0)} == {16}
-    assert schedule.curvature_strength(0.5, 16, GridLayout(16, 8, 22, 16, 2048)) == 1
+    for name, opened in (("no-coarse-to-fine", [16, 16, 16]), (FULL, [4, 16, 16]), ("slow-levels", [4, 10, 16])):
+        config = NeuralangeloModelConfig()
+        set_options(config.schedule, {key.split(".")[-1]: value for key, value in VARIANTS[name].options.items()})
+        assert [config.schedule.active_levels(share, 16) for share in (0.0, 0.25, 1.0)] == opened
 
 
 def test_a_name_that_is_none_and_an_option_that_is_none_are_refused(tmp_path: Path) -> None:

@@ -214,7 +214,7 @@ def test_without_masks_only_the_silhouette_goes(tmp_path):
 
 
 def test_curvature_weight_rises_and_falls_with_every_level_opened():
-    schedule = NumericalSchedule(first_levels=2, curvature_warmup=0.1)
+    schedule = NumericalSchedule(first_levels=2, levels_until=0.5, curvature_warmup=0.1)
     assert schedule.curvature_strength(0.0, 2, LAYOUT) == 0
     assert schedule.curvature_strength(0.05, 2, LAYOUT) == pytest.approx(0.5)
     assert schedule.curvature_strength(0.1, 2, LAYOUT) == 1
@@ -222,8 +222,9 @@ def test_curvature_weight_rises_and_falls_with_every_level_opened():
         ratio = schedule.curvature_strength(0.5, levels - 1, LAYOUT) / schedule.curvature_strength(0.5, levels, LAYOUT)
         # Neuralangelo's growth factor, up to the whole numbers that resolutions are.
         assert ratio == pytest.approx(16 ** (1 / 5), rel=0.15)
-    # More levels from the start than there are: nothing is ever opened.
-    assert NumericalSchedule(first_levels=9).curvature_strength(0.5, 6, LAYOUT) == 1
+    # All levels from the start: nothing is ever opened.
+    assert NumericalSchedule(levels_until=0.0).curvature_strength(0.5, 6, LAYOUT) == 1
+    assert NumericalSchedule(first_levels=9, levels_until=0.5).curvature_strength(0.5, 6, LAYOUT) == 1
 
 
 def test_curvature_is_the_mean_size_of_the_laplacian():

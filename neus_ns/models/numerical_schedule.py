@@ -26,7 +26,7 @@ class NumericalSchedule(SurfaceSchedule):
         """Rises to one, and falls by the grid's growth factor with every level opened (Neuralangelo): finer detail has
         larger second derivatives, and the loss must not forbid it."""
         resolutions = layout.resolutions
-        first = resolutions[min(self.first_levels, layout.levels) - 1]
+        first = resolutions[self.active_levels(0.0, layout.levels) - 1]
         return ramp(progress, 0.0, self.curvature_warmup) * first / resolutions[active_levels - 1]
 
     def gradients_are_analytic(self, progress: float) -> bool:

@@ -21,8 +21,6 @@ class Variant:
     method: str = "neuralangelo-mask-sfm"
 
 
-# More levels than any preset has: all are active from the first step.
-_ALL_LEVELS = 99
 _NO_MASKS = {"datamanager.masks": False}
 # Their sightlines go with the points' own schedule, and the weight is for the log to tell the truth.
 _NO_SFM = {"model.weights.points": 0.0, "model.schedule.points_until": 0.0}
@@ -39,7 +37,8 @@ VARIANTS: dict[str, Variant] = {
     "analytic": Variant("closed-form gradients from the start", {"model.schedule.analytic_from": 0.0}),
     "taps": Variant("numerical gradients and curvature to the end", {"model.schedule.analytic_from": None}),
     "no-curvature": Variant("no curvature loss", {"model.weights.curvature": 0.0}),
-    "no-coarse-to-fine": Variant("all levels from the start", {"model.schedule.first_levels": _ALL_LEVELS}),
+    "no-coarse-to-fine": Variant("all levels from the start", {"model.schedule.levels_until": 0.0}),
+    "slow-levels": Variant("the last level opened at half of a training", {"model.schedule.levels_until": 0.5}),
     "no-smooth": Variant("normals of neighbours free", {"model.weights.smooth": 0.0}),
     "neus-hash": Variant("the fast method, as a yardstick", method="neus-hash"),
 }
