@@ -16,8 +16,8 @@ class SurfaceSchedule:
     first_levels: int = 4
     """Hash grid levels that are active from the start."""
     levels_until: float = 0.2
-    """Share of training after which all hash grid levels are active; 0: from the start. The sooner, the better are short
-    trainings of matt things, and the worse mirrors."""
+    """Share of training after which all hash grid levels are active; 0: from the start. The sooner, the better
+    are short trainings of matt things, and the worse mirrors."""
     slope_until: float = 0.1
     """Share of training after which only surfaces that face the ray are opaque (NeuS's cosine annealing)."""
 
