@@ -172,7 +172,8 @@ torch.set_num_threads(1)
 config = neuralangelo_mask_sfm_config()
 config.pipeline.datamanager.data, config.output_dir = Path(sys.argv[1]), Path(sys.argv[2])
 config.experiment_name, config.timestamp, config.vis = "memory", "run", "tensorboard"
-config.max_num_iterations, config.machine.device_type, config.logging.local_writer.enable = 3, "cpu", False
+# The third of them still takes gradients from taps, on all levels.
+config.max_num_iterations, config.machine.device_type, config.logging.local_writer.enable = 9, "cpu", False
 config.pipeline.datamanager.train_num_rays_per_batch = int(sys.argv[4])
 set_sizes(config.pipeline, Sizes(*map(int, sys.argv[3].split(","))))
 choose_backend("warp", "cpu")
