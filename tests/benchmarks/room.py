@@ -85,7 +85,7 @@ def walk(count: int, size: int, seed: int) -> list[Pinhole]:
 def write_truth(folder: Path, cameras: list[Pinhole]) -> None:
     """The room's surface, and points on it that some camera sees."""
     mesh = exact_mesh(room())
-    points, face = trimesh.sample.sample_surface(mesh, _TRUTH_POINTS, seed=0)
+    points, face = trimesh.sample.sample_surface(mesh, _TRUTH_POINTS, seed=0)[:2]
     normals = np.asarray(mesh.face_normals)[face]
     caster = RayCaster(np.asarray(mesh.vertices), np.asarray(mesh.faces))
     seen = np.zeros(len(points), dtype=bool)
