@@ -24,8 +24,7 @@ from neus_ns.cli.demo_picture import hull_of, scored
 from neus_ns.data.synthetic.capture import CaptureOptions, write_capture
 from neus_ns.evaluation.raycast import RayCaster
 from neus_ns.models.pipeline import SurfacePipelineConfig, surface_pipeline
-from neus_ns.surface.export import MeshOptions, export_surface
-from tests.benchmarks.quality import METHODS, Length, prepared
+from tests.benchmarks.quality import METHODS, Length, exported, prepared
 
 
 def against_truth(mesh: trimesh.Trimesh, capture: Path) -> str:
@@ -61,10 +60,7 @@ def run(name: str, capture: Path, rate: Callable[[trimesh.Trimesh], str], option
         pipeline = surface_pipeline(trainer.pipeline)
         print(f"{name}, visual hull: {rate(hull_of(pipeline))}", flush=True)
         trainer.train()
-        path = Path(folder) / "mesh.ply"
-        export_surface(pipeline.surface_source(), MeshOptions(resolution=options.resolution, colour=False), path)
-        mesh = trimesh.load(path, force="mesh", process=False)
-        assert isinstance(mesh, trimesh.Trimesh)
+        mesh = exported(pipeline, options.resolution, Path(folder) / "mesh.ply")
         left = pipeline.surface_model.gloss.share_left
         print(
             f"{name}, {options.method}, colour {options.colour}, {options.steps} steps: {rate(mesh)}; "

@@ -24,7 +24,7 @@ import trimesh
 from neus_ns.cli.bench.run import METHODS, end_log
 from neus_ns.evaluation.camera import training_cameras
 from neus_ns.evaluation.geometry import GroundTruth, score_mesh
-from neus_ns.models.pipeline import SurfacePipelineConfig, surface_pipeline
+from neus_ns.models.pipeline import SurfacePipeline, SurfacePipelineConfig, surface_pipeline
 from neus_ns.pixels.choice import sampler_config
 from neus_ns.surface.export import MeshOptions, export_surface
 from neus_ns.training.trainer import SurfaceTrainer, SurfaceTrainerConfig
@@ -74,6 +74,14 @@ def prepared(config: SurfaceTrainerConfig, capture: Path, length: Length, seed: 
     return trainer
 
 
+def exported(pipeline: SurfacePipeline, resolution: int, path: Path) -> trimesh.Trimesh:
+    """The trained surface by way of its file, as a user gets it."""
+    export_surface(pipeline.surface_source(), MeshOptions(resolution=resolution, colour=False), path)
+    mesh = trimesh.load(path, force="mesh", process=False)
+    assert isinstance(mesh, trimesh.Trimesh)
+    return mesh
+
+
 def run(capture: Path, scene: Path, length: Length, options: argparse.Namespace, folder: Path) -> str:
     """Train, export, score; one line."""
     config = METHODS[options.method]()
@@ -86,10 +94,7 @@ def run(capture: Path, scene: Path, length: Length, options: argparse.Namespace,
     trainer.train()
     seconds = time.perf_counter() - began
     pipeline = surface_pipeline(trainer.pipeline)
-    path = folder / "mesh.ply"
-    report = export_surface(pipeline.surface_source(), MeshOptions(resolution=options.resolution, colour=False), path)
-    mesh = trimesh.load(path, force="mesh", process=False)
-    assert isinstance(mesh, trimesh.Trimesh)
+    mesh = exported(pipeline, options.resolution, folder / "mesh.ply")
     cameras = training_cameras(scene / "transforms.json")
     score = score_mesh(mesh, GroundTruth.load(scene), cameras, stands_on_table=options.on_table)
     psnr = pipeline.get_average_eval_image_metrics()["psnr"]
@@ -100,7 +105,7 @@ def run(capture: Path, scene: Path, length: Length, options: argparse.Namespace,
         f"chamfer {score.chamfer_percent:.3f} % (accuracy {score.accuracy_percent:.3f}, "
         f"completeness {score.completeness_percent:.3f}), F@0.5 {score.f_05:.3f}, normals {score.normals:.3f}, "
         f"PSNR {psnr:.2f}, {trainer.step + 1} steps, {seconds * 1e3 / (trainer.step + 1):.1f} ms each, "
-        f"{report.faces} faces, peak {memory:.2f} GB"
+        f"{len(mesh.faces)} faces, peak {memory:.2f} GB"
     )
 
 

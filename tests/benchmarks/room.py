@@ -22,12 +22,10 @@ from neus_ns.data.synthetic.capture import CaptureOptions, write_photographs
 from neus_ns.data.synthetic.shapes import Shape, capsule, rounded_cylinder, smooth_minimum, sphere, upright_torus
 from neus_ns.data.synthetic.texture import blend, checks, fractal_noise
 from neus_ns.data.synthetic.truth import exact_mesh
-from neus_ns.evaluation.camera import training_cameras
-from neus_ns.evaluation.geometry import GroundTruth, score_mesh
 from neus_ns.evaluation.raycast import RayCaster
 from neus_ns.models.pipeline import SurfacePipelineConfig, surface_pipeline
-from neus_ns.surface.export import MeshOptions, export_surface
-from tests.benchmarks.quality import Length, prepared
+from tests.benchmarks.gloss import against_truth
+from tests.benchmarks.quality import Length, exported, prepared
 
 _HALF = (1.3, 1.0, 0.8)
 _VIEW_DEGREES = 80.0
@@ -126,18 +124,11 @@ def main() -> None:
         trainer = prepared(config, capture, Length(options.steps, "steps"), options.seed, folder)
         trainer.train()
         pipeline = surface_pipeline(trainer.pipeline)
-        path = options.mesh or folder / "mesh.ply"
-        export_surface(pipeline.surface_source(), MeshOptions(resolution=options.resolution, colour=False), path)
-        mesh = trimesh.load(path, force="mesh", process=False)
-        assert isinstance(mesh, trimesh.Trimesh)
-        score = score_mesh(mesh, GroundTruth.load(capture), training_cameras(capture / "transforms.json"))
+        mesh = exported(pipeline, options.resolution, options.mesh or folder / "mesh.ply")
+        found = against_truth(mesh, capture)
         psnr = pipeline.get_average_eval_image_metrics()["psnr"]
         end_log()
-    print(
-        f"room, {options.method}, {options.scene_type}, {options.steps} steps: chamfer {score.chamfer_percent:.3f} % "
-        f"(accuracy {score.accuracy_percent:.3f}, completeness {score.completeness_percent:.3f}), "
-        f"F@0.5 {score.f_05:.3f}, normals {score.normals:.3f}, PSNR {psnr:.2f}"
-    )
+    print(f"room, {options.method}, {options.scene_type}, {options.steps} steps: {found}, PSNR {psnr:.2f}")
 
 
 if __name__ == "__main__":
