@@ -1,17 +1,20 @@
 """Which tracks are worth believing: those whose observations agree, on the object, and not far out."""
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from neus_ns.data.hull import Silhouettes, sight
 from neus_ns.data.tracks.record import SfmTracks
 from neus_ns.data.views import Views
 
 # An observation is wrong beyond this many robust standard deviations above the median error, and never below a pixel.
 _DEVIATIONS, _LEAST_LIMIT_PX = 5.0, 1.0
 _MAD_TO_DEVIATION = 1.4826
-# A mask's outline may be off by this, and a point belongs to the object if so many of its views say so.
-_MASK_MARGIN_PX, _LEAST_SHARE_IN_MASKS = 2, 0.75
+# A point of the object was found within the masks of at least so many of its photographs ...
+_LEAST_SHARE_INSIDE = 0.75
+# ... and of all that look at its place at most so many show background there, more than a pixel from the outline.
+_LARGEST_SHARE_OFF, _OUTLINE_PX = 0.05, 1.5
 # Points further from the middle than this many times the distance that nine in ten keep are mistakes.
 _FAR_OUT = 5.0
 
@@ -28,32 +31,28 @@ def agreeing(error_px: Float[Tensor, " pairs"]) -> Bool[Tensor, " pairs"]:
 
 
 def on_object(tracks: SfmTracks, views: Views) -> SfmTracks:
-    """The points that most of their views show inside the mask, with the pairs that do; all of them without masks."""
+    """The points that the masks show as object, with the pairs that do; all of them without masks.
+
+    They lie in the masks of most photographs in which they were found, and nearly on them in all others. What lies just
+    beside an object, or only seems to be where its outline crosses the background, would pull the surface outwards.
+    """
     if views.masks is None:
         return tracks
     inside = torch.zeros(len(tracks.view), dtype=torch.bool)
+    in_frame, off = torch.zeros(len(tracks), dtype=torch.int64), torch.zeros(len(tracks), dtype=torch.int64)
+    points = tracks.points.to(views.world_from_camera)
     bounds = tracks.first_pair.tolist()
-    for number, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
-        inside[start:stop] = _in_mask(views, number, tracks.points[tracks.point[start:stop]])
+    prepared = Silhouettes(views, beyond_frame_is_object=True)
+    for silhouette, start, stop in zip(prepared, bounds[:-1], bounds[1:], strict=True):
+        found = sight(silhouette, points[tracks.point[start:stop]], 0.0, 0.0)
+        inside[start:stop] = found.in_frame & ~found.is_background
+        anywhere = sight(silhouette, points, 0.0, _OUTLINE_PX)
+        in_frame += anywhere.in_frame
+        off += anywhere.is_background
     seen = torch.bincount(tracks.point, minlength=len(tracks))
     inside_times = torch.bincount(tracks.point[inside], minlength=len(tracks))
-    return tracks.subset((seen > 0) & (inside_times >= _LEAST_SHARE_IN_MASKS * seen), inside)
-
-
-def _in_mask(views: Views, view: int, points: Float[Tensor, "points 3"]) -> Bool[Tensor, " points"]:
-    """Whether the mask is within its margin of each point's projection."""
-    assert views.masks is not None
-    mask = views.masks[view]
-    height, width = mask.shape
-    pose = views.world_from_camera[view]
-    local = (points.to(pose) - pose[:, 3]) @ pose[:, :3]
-    depth = (-local[:, 2]).clamp_min(1e-6)
-    column = (views.fx[view] * local[:, 0] / depth + views.cx[view]).long()
-    row = (-views.fy[view] * local[:, 1] / depth + views.cy[view]).long()
-    reach = torch.tensor([-_MASK_MARGIN_PX, 0, _MASK_MARGIN_PX])
-    rows: Int[Tensor, "points three one"] = (row[:, None, None] + reach[:, None]).clamp(0, height - 1)
-    columns: Int[Tensor, "points one three"] = (column[:, None, None] + reach).clamp(0, width - 1)
-    return mask[rows, columns].flatten(1).any(dim=1)
+    mostly = (seen > 0) & (inside_times >= _LEAST_SHARE_INSIDE * seen)
+    return tracks.subset(mostly & (off <= _LARGEST_SHARE_OFF * in_frame), inside)
 
 
 def near_the_rest(tracks: SfmTracks) -> SfmTracks:
