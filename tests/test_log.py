@@ -65,7 +65,7 @@ def test_everything_that_changes_in_the_flagship_is_in_the_event_file(tmp_path: 
     for name in always | {"sfm", "curvature", "patches"}:
         assert len(scalars[f"{metrics}/{name}_weight"]) == STEPS, name
     sfm = scalars[f"{metrics}/sfm_weight"]
-    assert sfm[0] == pytest.approx(model.config.weights.points) and sfm[-1] == 0.0 and sfm == sorted(sfm, reverse=True)
+    assert sfm[0] == pytest.approx(model.points_weight) and sfm[-1] == 0.0 and sfm == sorted(sfm, reverse=True)
     assert len(scalars[f"{metrics}/sfm_term"]) == sum(weight > 0 for weight in sfm)
     curvature = scalars[f"{metrics}/curvature_weight"]
     assert curvature[0] == 0.0 and curvature[1] == pytest.approx(model.config.weights.curvature)

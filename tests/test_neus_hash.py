@@ -8,7 +8,7 @@ import torch
 from neus_ns.data.frame import SceneFrame, similarity, transform_points
 from neus_ns.methods import neus_hash_config
 from neus_ns.models.pipeline import SurfacePipeline, SurfacePipelineConfig, surface_pipeline
-from neus_ns.models.scene_type import background_for
+from neus_ns.models.scene_type import background_for, points_weight_for
 from neus_ns.training.trainer import SurfaceTrainer, SurfaceTrainerConfig
 from tests.scenes import Ball, one_view, seen_tracks, tiny_capture
 
@@ -189,6 +189,12 @@ def test_scene_type_decides_sign_and_background():
     assert background_for("unbounded", "white", False) == "white"
 
 
+def test_points_pull_where_all_of_them_are_of_what_is_wanted():
+    assert points_weight_for("object", None, True) == points_weight_for("indoor", None, False) > 0
+    assert points_weight_for("object", None, False) == points_weight_for("unbounded", None, False) == 0
+    assert points_weight_for("object", 2.0, False) == 2 and points_weight_for("indoor", 0.0, False) == 0
+
+
 def test_indoor_starts_inside_out(bare_capture, tmp_path):
     config = tiny_config(bare_capture, tmp_path, 1)
     pipeline_config(config).model.scene_type = "indoor"
@@ -197,17 +203,18 @@ def test_indoor_starts_inside_out(bare_capture, tmp_path):
     assert model.behind.background == "none"
 
 
-@pytest.mark.parametrize("scene_type, to_the_end", [("indoor", True), ("object", False)])
-def test_sightlines_speak_to_the_end_where_cameras_are_within_the_scene(scene_type, to_the_end, bare_capture, tmp_path):
+@pytest.mark.parametrize("scene_type, indoors", [("indoor", True), ("object", False)])
+def test_sightlines_speak_to_the_end_and_points_pull_only_indoors(scene_type, indoors, bare_capture, tmp_path):
     config = tiny_config(bare_capture, tmp_path, 1)
     pipeline_config(config).model.scene_type = scene_type
     pipeline = pipeline_of(trained(config))
     model, points = pipeline.surface_model, torch.tensor([[0.0, 0.0, -0.4], [0.1, 0.2, -0.4]])
     model.known_space.learn_points(seen_tracks(points), one_view(), torch.ones_like(model.grid.allowed))
     model.train()
-    for progress, looks in ((0.2, True), (0.9, to_the_end)):
+    for progress, looks, pulls in ((0.2, True, indoors), (0.9, indoors, False)):
         pipeline.set_progress(progress)
-        assert ("free_space" in pipeline.get_train_loss_dict(0)[1]) == looks
+        losses = pipeline.get_train_loss_dict(0)[1]
+        assert ("free_space" in losses) == looks and ("points" in losses) == pulls
 
 
 def test_the_frame_travels_with_the_field():

@@ -19,8 +19,9 @@ class LossWeights:
     """Cross-entropy of opacity against the foreground mask, wherever masks exist."""
     free_space: float = 10.0
     """Shortfall of the distance below its bound where space is free: outside the masks' visual hull, on sightlines."""
-    points: float = 3.0
-    """Distance at the structure-from-motion points, where there are any; fades out, see the schedule."""
+    points: float | None = None
+    """Distance at the structure-from-motion points, where there are any; fades out, see the schedule. None: 3 with
+    masks and indoors, else 0: most points are then of the surroundings. Lines of sight to them speak in any case."""
     smooth: float = 0.02
     """Change of the surface's normal from one point to another beside it: decides where photographs do not."""
     smooth_reach: float = 0.05

@@ -92,7 +92,7 @@ class NeuralangeloModel(NeusHashModel):
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Any]:
         """As the parent's; in training also the distance at points that the batch's own photographs see."""
         outputs = super().get_outputs(ray_bundle)
-        if self.training and self.points_strength > 0 and ray_bundle.camera_indices is not None:
+        if self.training and self.points_pull > 0 and ray_bundle.camera_indices is not None:
             seen = self.known_space.draw_seen_by(ray_bundle.camera_indices[:, 0], _SEEN_POINTS)
             outputs["seen"] = seen, self.field.sdf_network.sdf(seen.points)
         return outputs

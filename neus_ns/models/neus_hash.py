@@ -38,7 +38,7 @@ from neus_ns.models.patch_witness import PatchConfig, PatchLoss, PatchWitness
 from neus_ns.models.pictures import image_metrics_and_pictures
 from neus_ns.models.samples import OffRays, SurfaceSamples
 from neus_ns.models.sampling import SamplingConfig
-from neus_ns.models.scene_type import PRESETS, BackgroundChoice, background_for
+from neus_ns.models.scene_type import PRESETS, BackgroundChoice, background_for, points_weight_for
 from neus_ns.models.schedule import SurfaceSchedule
 from neus_ns.rays.beside import along_surface
 from neus_ns.rays.bounds import clip_to_unit_ball, without_sliding
@@ -113,6 +113,7 @@ class NeusHashModel(Model):
         self.behind = Behind(
             background_for(config.scene_type, config.background, self.has_masks), config.appearance_width, kernels
         )
+        self.points_weight = points_weight_for(config.scene_type, config.weights.points, self.has_masks)
         self.grid = OccupancyGrid(config.sampling.grid_resolution, config.sampling.grid_parts)
         self.known_space = KnownSpace(config.sampling.grid_resolution)
         self.gloss = GlossWatch()
@@ -164,6 +165,7 @@ class NeusHashModel(Model):
         self.slope_sharpness = schedule.slope_sharpness(progress)
         self.field.colour_network.view_strength = schedule.view_strength(progress, self.gloss.matt)
         self.points_strength = schedule.points_strength(progress)
+        self.points_pull = self.points_weight * self.points_strength
         self.patches_strength = schedule.patches_strength(progress)
         if self.camera_poses is not None:
             self.camera_poses.shifts_too = progress >= self.config.cameras.turn_only_until
@@ -285,9 +287,9 @@ class NeusHashModel(Model):
 
     def look_off_rays(self, samples: SurfaceSamples) -> OffRays:
         """What the field says at random points where something is known, and beside random points of the surface."""
-        surface = _SURFACE_POINTS if self.points_strength > 0 else 0
+        surface = _SURFACE_POINTS if self.points_pull > 0 else 0
         # Fog before a camera within the scene explains its photograph; to the end sightlines say that there is none.
-        in_sight = _SURFACE_POINTS if PRESETS[self.config.scene_type].inside_out else surface
+        in_sight = _SURFACE_POINTS if self.points_strength > 0 or PRESETS[self.config.scene_type].inside_out else 0
         known = self.known_space.draw(_FREE_POINTS, in_sight, surface)
         beside, gradient = samples.points[:0], samples.gradient[:0]
         if self.config.weights.smooth > 0 and len(samples.points):
@@ -342,7 +344,7 @@ class NeusHashModel(Model):
             "eikonal": weights.eikonal,
             "free_space": weights.free_space,
             "smooth": weights.smooth,
-            "points": weights.points * self.points_strength,
+            "points": self.points_pull,
             "patches": weights.patches * self.patches_strength,
         }
 
@@ -362,7 +364,7 @@ class NeusHashModel(Model):
         if len(on_rays):
             losses["smooth"] = weights.smooth * normal_change(on_rays, sample.gradient[-len(on_rays) :])
         if len(surface):
-            losses["points"] = weights.points * self.points_strength * on_surface(surface)
+            losses["points"] = self.points_pull * on_surface(surface)
         if len(free):
             losses["free_space"] = weights.free_space * below_bound(free, known.bound)
         if "patches" in outputs:

@@ -19,6 +19,9 @@ class ScenePreset:
     without_masks: Background
 
 
+# Weight of the points where all of them are of what is wanted.
+POINTS_WEIGHT = 3.0
+
 PRESETS: dict[SceneType, ScenePreset] = {
     # An object seen from around it.
     "object": ScenePreset(False, 0.5, "random", "learned"),
@@ -35,3 +38,14 @@ def background_for(scene_type: SceneType, choice: BackgroundChoice, has_masks: b
         return choice
     preset = PRESETS[scene_type]
     return preset.with_masks if has_masks else preset.without_masks
+
+
+def points_weight_for(scene_type: SceneType, choice: float | None, has_masks: bool) -> float:
+    """How much points of structure from motion pull the surface: as the user says, or where all of them are of it.
+
+    Without masks most belong to what an object stands on. That, pulled flat before the object has a shape, swallows
+    what is low and dark; their lines of sight alone do better. Indoors what surrounds is what is wanted.
+    """
+    if choice is not None:
+        return choice
+    return POINTS_WEIGHT if has_masks or PRESETS[scene_type].inside_out else 0.0
