@@ -28,11 +28,13 @@ _NO_PATCHES = {"model.weights.patches": 0.0}
 VARIANTS: dict[str, Variant] = {
     FULL: Variant("the method as it is"),
     "no-masks": Variant("as if there were no masks: no silhouette, no visual hull", _NO_MASKS),
+    "no-masks-pull": Variant("no masks, and SfM points pull all the same", _NO_MASKS | {"model.weights.points": 3.0}),
     "no-witnesses": Variant("photographs alone: no masks, SfM points or patches", _NO_MASKS | _NO_SFM | _NO_PATCHES),
     "no-mask-loss": Variant(
         "masks as hull and cut-out only", {"model.weights.mask": 0.0, "model.weights.mask_mse": 0.0}
     ),
     "no-sfm": Variant("no SfM points or sightlines", _NO_SFM),
+    "no-points": Variant("lines of sight to SfM points, not the points", {"model.weights.points": 0.0}),
     "no-patches": Variant("photographs not compared by patches", _NO_PATCHES),
     "analytic": Variant("closed-form gradients from the start", {"model.schedule.analytic_from": 0.0}),
     "taps": Variant("numerical gradients and curvature to the end", {"model.schedule.analytic_from": None}),
