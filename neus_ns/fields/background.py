@@ -16,7 +16,7 @@ from neus_ns.kernels.backend import Backend
 from neus_ns.kernels.layout import GridLayout
 
 LAYOUT = GridLayout(levels=8, features=2, log2_rows=16, coarsest=16, finest=256)
-_FEATURES = 15
+_FEATURES = 16
 
 
 def contract(points: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
@@ -31,16 +31,22 @@ class BackgroundField(nn.Module):
     def __init__(self, width: int, appearance: int, backend: Backend) -> None:
         super().__init__()
         self.grid = HashGrid(LAYOUT, half_side=2.0, backend=backend)
-        self.density = relu_mlp(self.grid.width, width, 1, 1 + _FEATURES)
+        self.density = relu_mlp(self.grid.width, width, 1, _FEATURES)
         self.colour = relu_mlp(_FEATURES + SH_WIDTH + appearance, width, 1, 3)
 
     def forward(
+        self, contracted: Float[Tensor, "points 3"]
+    ) -> tuple[Float[Tensor, " points"], Float[Tensor, "points features"]]:
+        """Density per unit length of the contracted distance, and what colour is made of."""
+        # The density is made of a feature, too: to take it out of them would copy the rest.
+        feature = self.density(self.grid.value(contracted))
+        return F.softplus(feature[:, 0]), feature
+
+    def shade(
         self,
-        points: Float[Tensor, "points 3"],
-        directions: Float[Tensor, "points 3"],
-        appearance: Float[Tensor, "points embedding"],
-    ) -> tuple[Float[Tensor, " points"], Float[Tensor, "points 3"]]:
-        """Density per unit length of the contracted distance, and colour."""
-        output = self.density(self.grid.jet(contract(points), 1)[:, 0])
-        colour = self.colour(torch.cat([output[:, 1:], spherical_harmonics(directions), appearance], 1))
-        return F.softplus(output[:, 0]), torch.sigmoid(colour)
+        feature: Float[Tensor, "rays features"],
+        directions: Float[Tensor, "rays 3"],
+        appearance: Float[Tensor, "rays embedding"],
+    ) -> Float[Tensor, "rays 3"]:
+        """Colour of what rays met on their way. Once a ray, not once a sample: that would be most of a step's time."""
+        return torch.sigmoid(self.colour(torch.cat([feature, spherical_harmonics(directions), appearance], 1)))

@@ -10,7 +10,7 @@ from neus_ns.kernels.backend import Backend
 from neus_ns.models.scene_type import Background
 from neus_ns.rays.sections import Rays
 
-SAMPLES = 16
+SAMPLES = 8
 # Rays that miss the unit ball start looking for the world here; the contraction makes the distance beyond it finite.
 _NEAREST = 0.05
 
@@ -53,15 +53,14 @@ class Behind(nn.Module):
         # One shift per ray, within a section; the last sample stays short of infinity.
         inverse = (edge[:-1] - spread / SAMPLES).clamp_min(1e-3)
         t = first / inverse
-        points = rays.origins[:, None] + t[..., None] * rays.directions[:, None]
-        flat = points.reshape(-1, 3)
-        directions = rays.directions[:, None].expand_as(points).reshape(-1, 3)
-        density, colour = world(flat, directions, appearance.repeat_interleave(SAMPLES, 0))
-        placed = contract(flat).view(count, SAMPLES, 3)
-        gap = (placed[:, 1:] - placed[:, :-1]).norm(dim=-1)
+        placed = contract((rays.origins[:, None] + t[..., None] * rays.directions[:, None]).reshape(-1, 3))
+        density, feature = world(placed)
+        at = placed.view(count, SAMPLES, 3)
+        gap = (at[:, 1:] - at[:, :-1]).norm(dim=-1)
         length = torch.cat([gap, gap[:, -1:]], 1)
         alpha = 1 - torch.exp(-density.view(count, SAMPLES) * length * SAMPLES)
         # Whatever reaches infinity takes the last sample's colour, so that the world is never see-through.
         alpha = torch.cat([alpha[:, :-1], torch.ones_like(alpha[:, -1:])], 1)
         clear = torch.cumprod(torch.cat([torch.ones_like(alpha[:, :1]), 1 - alpha[:, :-1]], 1), 1)
-        return ((clear * alpha)[..., None] * colour.view(count, SAMPLES, 3)).sum(1)
+        met = ((clear * alpha)[:, None] @ feature.view(count, SAMPLES, -1))[:, 0]
+        return world.shade(met, rays.directions, appearance)

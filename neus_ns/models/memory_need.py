@@ -26,7 +26,7 @@ _PER_CELL = 80
 # Numbers of a sample that do not depend on sizes: positions, directions, alpha, weights, and their gradients.
 _PER_SAMPLE = 120
 # Numbers of a sample of the background, whose networks have one size.
-_PER_BACKGROUND_SAMPLE = 450
+_PER_BACKGROUND_SAMPLE = 220
 # Bytes of a pixel of a patch in one of the photographs that it is compared with: where it is, its grey, its slopes.
 _PER_PATCH_PIXEL = 160
 # The fewest samples of a ray on average: without masks most rays meet nothing.
