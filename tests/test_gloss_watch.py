@@ -12,14 +12,15 @@ def heard(early: float, late: float, steps: int = 1000) -> GlossWatch:
     for step in range(int(0.3 * steps)):
         watch.progress = step / steps
         watch.hear(torch.tensor(early if step < 0.2 * steps else late))
-        assert not watch.matt
+        assert not watch.matt and not watch.shines
     watch.progress = 0.3
     return watch
 
 
 @pytest.mark.parametrize("early, late, matt", [(0.12, 0.08, True), (0.1, 0.09, False), (0.2, 0.25, False)])
 def test_errors_that_fall_are_those_of_matt_things(early: float, late: float, matt: bool):
-    assert heard(early, late).matt is matt
+    watch = heard(early, late)
+    assert watch.matt is matt and watch.shines is not matt
 
 
 @pytest.mark.parametrize("steps", [50, 300, 5000])

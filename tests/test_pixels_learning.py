@@ -15,6 +15,7 @@ from neus_ns.pixels.multinomial import MultinomialPixelSampler, MultinomialPixel
 from neus_ns.pixels.pool import Pool
 from neus_ns.pixels.quadtree import QuadtreePixelSampler, QuadtreePixelSamplerConfig
 from neus_ns.pixels.running_error import RunningErrorSampler
+from neus_ns.pixels.textured_error import TexturedErrorPixelSamplerConfig
 
 SIZES = [(64, 64), (40, 24)]
 
@@ -183,6 +184,39 @@ def test_error_map_draws_by_the_running_error_and_redraws_ever_more_rarely() -> 
     torch.testing.assert_close(sampler.ratio(Pool(store), torch.arange(32)), expected)
     gaps = np.diff(redraws)
     assert redraws[0] == 7 and 8 <= len(redraws) <= 11 and np.all(np.diff(gaps[:-1]) > 0)
+
+
+def test_textured_errors_count_where_the_photograph_changes_and_shared_entries_by_their_mean(monkeypatch) -> None:
+    """Left half plain, right half a chequerboard; errors are alike everywhere."""
+    photo = torch.full((8, 16, 3), 100, dtype=torch.uint8)
+    photo[:, 8:] += (40 * ((torch.arange(8)[:, None] + torch.arange(8)) % 2))[..., None].to(torch.uint8)
+    store = store_images([photo], None, "cpu")
+    for entries in (8_000_000, 64):
+        monkeypatch.setattr(RunningErrorSampler, "most_entries", entries)
+        sampler = TexturedErrorPixelSamplerConfig(uniform_share=0.2).setup()
+        assert isinstance(sampler, RunningErrorSampler)
+        sampler.propose(store, 1)
+        sampler.observe(everything(store), torch.ones(128))
+        sampler.redraw()
+        ratio = sampler.ratio(Pool(store), torch.arange(128)).view(8, 16)
+        torch.testing.assert_close(ratio[:, :4], torch.full((8, 4), 0.2), atol=1e-3, rtol=0)
+        assert (ratio[:, 8:] > 1.3).all() and abs(float(ratio.mean()) - 1) < 1e-5
+    with pytest.raises(InputError, match="plain is 0"):
+        TexturedErrorPixelSamplerConfig(plain=0.0).setup()
+
+
+def test_what_shines_is_drawn_evenly_at_last_and_what_is_matt_never() -> None:
+    store, every = store_of([(9, 7)]), torch.arange(63)
+    sampler = ErrorMapPixelSamplerConfig(closing_if_glossy=0.5).setup()
+    assert isinstance(sampler, RunningErrorSampler)
+    sampler.propose(store, 1)
+    sampler.observe(everything(store), torch.rand(63))
+    for progress, shines, even in ((0.4, True, False), (0.6, False, False), (0.6, True, True), (0.6, False, False)):
+        sampler.set_progress(progress, shines)
+        sampler.propose(store, 1)
+        assert torch.equal(sampler.ratio(Pool(store), every), torch.ones(63)) == even
+    with pytest.raises(InputError, match="closing_if_glossy is -1"):
+        ErrorMapPixelSamplerConfig(closing_if_glossy=-1.0).setup()
 
 
 def test_a_closing_error_map_draws_evenly_and_goes_back_to_its_errors_if_training_is_lengthened() -> None:

@@ -37,14 +37,8 @@ from neus_ns.data.world import applied_to_capture
 from neus_ns.errors import InputError
 from neus_ns.pixels.base import PixelBatch, SurfacePixelSampler
 from neus_ns.pixels.choice import PixelSamplerChoice
-from neus_ns.pixels.error_map import ErrorMapPixelSamplerConfig
+from neus_ns.pixels.textured_error import TexturedErrorPixelSamplerConfig
 from neus_ns.pixels.uniform import UniformPixelSamplerConfig
-
-
-def default_sampler() -> ErrorMapPixelSamplerConfig:
-    """Half of the rays where renderings were wrong lately, which opens hollows early; evenly in the second half, since
-    errors that are left by then, of gloss and along outlines, would dent what is right."""
-    return ErrorMapPixelSamplerConfig(uniform_share=0.5, closing=0.5)
 
 
 @dataclass
@@ -55,9 +49,9 @@ class SurfaceDataManagerConfig(VanillaDataManagerConfig):
     """Target class to instantiate."""
     dataparser: AnnotatedDataParserUnion = field(default_factory=AutoDataParserConfig)
     """Reader of the capture; auto-data recognises the format."""
-    pixel_sampler: PixelSamplerChoice = field(default_factory=default_sampler)
-    """Which pixels of the training photographs get a ray: half of them where renderings were wrong lately, and
-    evenly in the second half of the training."""
+    pixel_sampler: PixelSamplerChoice = field(default_factory=TexturedErrorPixelSamplerConfig)
+    """Which pixels of the training photographs get a ray: half of them where renderings of texture and edges were wrong
+    lately; in the second half of the training all evenly, if what is photographed shines."""
     masks: bool = True
     """Use the capture's foreground masks, where there are any; without them, all that is in the region of interest is
     surface."""
@@ -191,10 +185,10 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
         device = self.train_ray_generator.cameras.device
         return self.train_ray_generator.rays_at(pixels.indices[:, 0].to(device), pixels.positions.to(device))
 
-    def set_progress(self, progress: float) -> None:
-        """Tell the sampler what share of training is done."""
+    def set_progress(self, progress: float, shines: bool) -> None:
+        """Tell the sampler what share of training is done, and whether what is photographed shines."""
         if self.train_pixel_sampler is not None:
-            self.train_pixel_sampler.set_progress(progress)
+            self.train_pixel_sampler.set_progress(progress, shines)
 
     def next_eval(self, step: int) -> tuple[RayBundle, dict]:
         """As next_train, from the evaluation photographs."""

@@ -63,3 +63,8 @@ class GlossWatch(nn.Module):
             # Read once: on CUDA the host has to wait for it.
             self._matt = self.share_left < _MATT_BELOW
         return self._matt
+
+    @property
+    def shines(self) -> bool:
+        """Whether it is known that colour cannot do without the view."""
+        return self.progress >= DECIDED_AT and not self.matt

@@ -168,7 +168,7 @@ class SurfacePipeline(VanillaPipeline):
     def set_progress(self, progress: float) -> None:
         """Set every schedule of the model by the share of training that is done."""
         self.surface_model.set_progress(progress)
-        self.datamanager.set_progress(progress)
+        self.datamanager.set_progress(progress, self.surface_model.gloss.shines)
 
     def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Tensor], dict[str, Tensor]]:
         """One batch; its errors go back to the sampler, and its sample count decides how many rays come next."""

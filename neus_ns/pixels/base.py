@@ -62,7 +62,7 @@ class SurfacePixelSampler(PixelSampler, ABC):
     def __init__(self, config: SurfacePixelSamplerConfig, **kwargs) -> None:
         # nerfstudio's constructor writes its keyword arguments into the config, which train and eval samplers share.
         super().__init__(replace(config), **kwargs)
-        self.progress = 0.0
+        self.progress, self.shines = 0.0, False
         for option in fields(config):
             value = getattr(config, option.name)
             if option.name.endswith("_share") and not 0.0 <= value <= 1.0:
@@ -73,9 +73,10 @@ class SurfacePixelSampler(PixelSampler, ABC):
     def propose(self, store: PixelStore, num_rays: int) -> PixelBatch:
         """Pick the pixels of the next step."""
 
-    def set_progress(self, progress: float) -> None:
-        """Hear what share of training is done; every schedule of a strategy follows it."""
-        self.progress = progress
+    def set_progress(self, progress: float, shines: bool = False) -> None:
+        """Hear what share of training is done, and whether what is photographed shines, as far as is known by then;
+        every schedule of a strategy follows that."""
+        self.progress, self.shines = progress, shines
 
     def observe(self, batch: PixelBatch, error_per_ray: Float[Tensor, " rays"]) -> None:
         """Hear the error of the rays of an earlier proposal. Strategies that do not learn ignore it, as here."""

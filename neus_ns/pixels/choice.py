@@ -21,6 +21,7 @@ from neus_ns.pixels.multinomial import MultinomialPixelSamplerConfig
 from neus_ns.pixels.quadtree import QuadtreePixelSamplerConfig
 from neus_ns.pixels.silhouette import SilhouettePixelSamplerConfig
 from neus_ns.pixels.soft_mining import SoftMiningPixelSamplerConfig
+from neus_ns.pixels.textured_error import TexturedErrorPixelSamplerConfig
 from neus_ns.pixels.uniform import UniformPixelSamplerConfig
 
 SAMPLERS: Mapping[str, type[SurfacePixelSamplerConfig]] = {
@@ -32,6 +33,7 @@ SAMPLERS: Mapping[str, type[SurfacePixelSamplerConfig]] = {
     "multinomial": MultinomialPixelSamplerConfig,
     "block-error": BlockErrorPixelSamplerConfig,
     "error-map": ErrorMapPixelSamplerConfig,
+    "textured-error": TexturedErrorPixelSamplerConfig,
     "interest-points": InterestPointsPixelSamplerConfig,
     "interest-regions": InterestRegionsPixelSamplerConfig,
     "edges": EdgesPixelSamplerConfig,

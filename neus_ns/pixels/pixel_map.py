@@ -75,9 +75,19 @@ class PixelMapSampler(RedistributingSampler):
 def pixel_ratios(
     pool: Pool, importance: Callable[[ViewPixels], Float[ndarray, "_h _w"]], even_share: float
 ) -> Float[Tensor, " pool"]:
-    """The ratios of all pixels of the pool, several photographs at a time; each photograph's have the mean 1."""
+    """The ratios of all pixels of the pool; each photograph's have the mean 1."""
+    return _by_view(pool, lambda pixels: normalised(importance(pixels)[pixels.allowed], even_share))
+
+
+def pixel_values(pool: Pool, value: Callable[[ViewPixels], Float[ndarray, "_h _w"]]) -> Float[Tensor, " pool"]:
+    """A map of each photograph, at the pixels of the pool."""
+    return _by_view(pool, lambda pixels: np.asarray(value(pixels)[pixels.allowed], dtype=np.float32))
+
+
+def _by_view(pool: Pool, of_pool: Callable[[ViewPixels], Float[ndarray, " _pixels"]]) -> Float[Tensor, " pool"]:
+    """What is made of each photograph for its pixels of the pool, several photographs at a time."""
     store, bounds = pool.store, pool.view_bounds().tolist()
-    ratios = torch.empty(pool.size)
+    values = torch.empty(pool.size)
 
     def fill(view: int) -> None:
         begin, end = bounds[view], bounds[view + 1]
@@ -88,10 +98,9 @@ def pixel_ratios(
         if store.candidates is not None:
             allowed = torch.zeros(count, dtype=torch.bool)
             allowed[store.candidates[begin:end].cpu().long() - first] = True
-        pixels = view_pixels(store, view, allowed)
-        ratios[begin:end] = torch.from_numpy(normalised(importance(pixels)[pixels.allowed], even_share))
+        values[begin:end] = torch.from_numpy(of_pool(view_pixels(store, view, allowed)))
 
     # Threads are enough: the filters run outside the interpreter's lock.
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as threads:
         list(threads.map(fill, range(pool.num_views)))
-    return ratios.to(store.device)
+    return values.to(store.device)

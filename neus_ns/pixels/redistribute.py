@@ -24,6 +24,8 @@ class RedistributingConfig(SurfacePixelSamplerConfig):
     closing: float = 0.0
     """Last share of training, in which all pixels are drawn evenly: errors that are left by then are mostly not the
     surface's, such as colours along outlines that are half the background's."""
+    closing_if_glossy: float = 0.0
+    """The same where what is photographed shines, which is known at 30 % of training; the longer of both counts."""
 
 
 class RedistributingSampler(SurfacePixelSampler):
@@ -38,8 +40,9 @@ class RedistributingSampler(SurfacePixelSampler):
 
     def __init__(self, config: RedistributingConfig, **kwargs) -> None:
         super().__init__(config, **kwargs)
-        if not 0.0 <= config.closing <= 1.0:
-            raise InputError(f"The pixel sampler's closing is {config.closing}: give a share from 0 to 1.")
+        for name in ("closing", "closing_if_glossy"):
+            if not 0.0 <= getattr(config, name) <= 1.0:
+                raise InputError(f"The pixel sampler's {name} is {getattr(config, name)}: give a share from 0 to 1.")
         self.memory: dict[str, Tensor] = {}
         self._pool: Pool | None = None
 
@@ -58,7 +61,8 @@ class RedistributingSampler(SurfacePixelSampler):
     @property
     def closing_now(self) -> bool:
         """Whether training is in its last phase, in which the strategy's own distribution rests."""
-        return self.config.closing > 0 and self.progress >= 1.0 - self.config.closing
+        closing = max(self.config.closing, self.config.closing_if_glossy if self.shines else 0.0)
+        return closing > 0 and self.progress >= 1.0 - closing
 
     def draw(self, pool: Pool, num: int) -> Int64[Tensor, " num"]:
         """The numbers of pixels of the pool, as they are drawn now."""

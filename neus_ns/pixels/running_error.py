@@ -96,10 +96,14 @@ class RunningErrorSampler(RedistributingSampler):
         seen = error >= 0
         mean = torch.where(seen, error, 0.0).sum(dtype=torch.float64) / seen.sum().clamp_min(1)
         # The small number draws evenly where no error is left at all.
-        map_ = torch.where(seen, error, mean.float()) + 1e-12
+        map_ = self.counted(torch.where(seen, error, mean.float())) + 1e-12
         even = self.config.uniform_share
         self.memory["drawn_by"] = even + (1 - even) * map_ / map_.mean(dtype=torch.float64).float()
         self._cumulate()
+
+    def counted(self, error: Float[Tensor, " entries"]) -> Float[Tensor, " entries"]:
+        """How much each entry's error counts."""
+        return error
 
     def _draw(self, pool: Pool, num: int) -> Int64[Tensor, " num"]:
         entry = draw_weighted(self.cumulated, num)

@@ -1,0 +1,66 @@
+"""The error map, of errors that the surface can answer for: those where the photograph shows texture or an edge.
+
+Where a photograph changes, moving the surface changes what is seen, and an error there says that it is misplaced.
+Where it is plain, an error is light that the colours do not explain, such as the sheen of a dark plate; more rays would
+bend the surface until they do.
+"""
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+from torch import Tensor
+
+from neus_ns.errors import InputError
+from neus_ns.pixels.context_std import context_std
+from neus_ns.pixels.error_map import ErrorMapPixelSampler, ErrorMapPixelSamplerConfig
+from neus_ns.pixels.pixel_map import ViewPixels, pixel_values
+from neus_ns.pixels.pool import Pool
+
+# Contrast this many pixels away still counts: a misplaced edge is wrong beside itself.
+_REACH_PX = 2
+
+
+@dataclass
+class TexturedErrorPixelSamplerConfig(ErrorMapPixelSamplerConfig):
+    """By the running error of every pixel times how textured its surroundings are, mixed with uniform."""
+
+    _target: type = field(default_factory=lambda: TexturedErrorPixelSampler)
+    """Target class to instantiate."""
+    uniform_share: float = 0.5
+    """Share of rays drawn evenly, so that an error that has grown is noticed."""
+    closing_if_glossy: float = 0.5
+    """Last share of training, in which all pixels of what shines are drawn evenly: errors that are left there are
+    reflections. It is known at 30 % of training what shines."""
+    plain: float = 4.0
+    """Contrast, as a standard deviation in grey levels of 255, at which an error counts half."""
+
+
+class TexturedErrorPixelSampler(ErrorMapPixelSampler):
+    """Errors count by c^2 / (c^2 + plain^2), c the largest contrast within two pixels."""
+
+    config: TexturedErrorPixelSamplerConfig
+
+    def __init__(self, config: TexturedErrorPixelSamplerConfig, **kwargs) -> None:
+        super().__init__(config, **kwargs)
+        if not config.plain > 0:
+            raise InputError(f"The pixel sampler's plain is {config.plain}: give a contrast above 0.")
+
+    def prepare(self, pool: Pool) -> None:
+        telling = pixel_values(pool, self._telling)
+        super().prepare(pool)
+        if self.shared_by > 1:
+            entry = torch.arange(pool.size, device=telling.device) // self.shared_by
+            telling = torch.zeros_like(self.pixels).index_add_(0, entry, telling) / self.pixels
+        self.telling = telling
+
+    def _telling(self, view: ViewPixels) -> Float[ndarray, "h w"]:
+        side = 2 * _REACH_PX + 1
+        contrast = cv2.dilate(context_std(view.photo), np.ones((side, side), np.uint8))
+        return contrast**2 / (contrast**2 + self.config.plain**2)
+
+    def counted(self, error: Float[Tensor, " entries"]) -> Float[Tensor, " entries"]:
+        return error * self.telling
