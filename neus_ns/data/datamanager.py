@@ -51,7 +51,7 @@ class SurfaceDataManagerConfig(VanillaDataManagerConfig):
     """Reader of the capture; auto-data recognises the format."""
     pixel_sampler: PixelSamplerChoice = field(default_factory=TexturedErrorPixelSamplerConfig)
     """Which pixels of the training photographs get a ray: half of them where renderings of texture and edges were wrong
-    lately; in the second half of the training all evenly, if what is photographed shines."""
+    lately; all evenly from 30 % of the training on, if what is photographed shines."""
     masks: bool = True
     """Use the capture's foreground masks, where there are any; without them, all that is in the region of interest is
     surface."""

@@ -32,9 +32,9 @@ class TexturedErrorPixelSamplerConfig(ErrorMapPixelSamplerConfig):
     """Target class to instantiate."""
     uniform_share: float = 0.5
     """Share of rays drawn evenly, so that an error that has grown is noticed."""
-    closing_if_glossy: float = 0.5
+    closing_if_glossy: float = 0.7
     """Last share of training, in which all pixels of what shines are drawn evenly: errors that are left there are
-    reflections. It is known at 30 % of training what shines."""
+    reflections. That something shines is known at 30 % of training, so this is from then on."""
     plain: float = 4.0
     """Contrast, as a standard deviation in grey levels of 255, at which an error counts half."""
 
