@@ -204,13 +204,14 @@ def test_without_their_weight_no_patches_are_prepared(capture, tmp_path):
     assert "patches" not in losses and "patches_used" not in metrics
 
 
-def test_without_masks_only_the_silhouette_goes(tmp_path):
+def test_without_masks_the_silhouette_and_the_pull_of_points_go(tmp_path):
     folder = tmp_path / "bare"
     tiny_capture(folder, size=32, views=6, masks=False)
     pipeline = pipeline_of(trained(tiny_config(folder, tmp_path, 3)))
     pipeline.train()
     pipeline.set_progress(0.1)
-    terms = {"colour", "eikonal", "smooth", "free_space", "curvature", "sfm"}
+    # Free space is that of the points' lines of sight, which stay.
+    terms = {"colour", "eikonal", "smooth", "free_space", "curvature"}
     assert set(pipeline.get_train_loss_dict(3)[1]) == terms
 
 
