@@ -54,7 +54,9 @@ def test_a_world_alike_everywhere_looks_alike_whatever_its_density(behind: Behin
         _, feature = world(torch.zeros(8, 3))
         expected = world.shade(feature, rays.directions, torch.zeros(8, 2))
         torch.testing.assert_close(behind(rays, torch.zeros(8, 2)), expected)
-        world.density[-1].bias[0] += 7
+        last = world.density[-1]
+        assert isinstance(last, torch.nn.Linear)
+        last.bias[0] += 7
         _, denser = world(torch.zeros(8, 3))
         expected = world.shade(denser, rays.directions, torch.zeros(8, 2))
         torch.testing.assert_close(behind(rays, torch.zeros(8, 2)), expected)
