@@ -127,6 +127,19 @@ def test_training_listens_for_what_shines(capture, tmp_path):
     assert model.field.colour_network.view_strength == (0.0 if model.gloss.matt else pytest.approx(0.5))
 
 
+def test_the_sampler_is_told_what_shines(capture, tmp_path):
+    pipeline = pipeline_of(trained(tiny_config(capture[0], tmp_path, 1)))
+    sampler, gloss = pipeline.datamanager.train_pixel_sampler, pipeline.surface_model.gloss
+    assert sampler is not None
+    for late, shines in ((0.05, False), (0.1, True)):
+        # Sums of errors and steps: the early ones are 0.1 on average.
+        gloss.load_state_dict({"heard": torch.tensor([[0.1, 1.0], [late, 1.0]])})
+        pipeline.set_progress(0.2)
+        assert not sampler.shines
+        pipeline.set_progress(0.4)
+        assert sampler.shines is shines
+
+
 def test_a_batch_of_evaluation_has_losses_too(capture, bare_capture, tmp_path):
     for name, folder in (("masks", capture[0]), ("bare", bare_capture)):
         config = tiny_config(folder, tmp_path / name, 2)

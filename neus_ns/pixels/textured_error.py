@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
@@ -53,8 +53,8 @@ class TexturedErrorPixelSampler(ErrorMapPixelSampler):
         telling = pixel_values(pool, self._telling)
         super().prepare(pool)
         if self.shared_by > 1:
-            entry = torch.arange(pool.size, device=telling.device) // self.shared_by
-            telling = torch.zeros_like(self.pixels).index_add_(0, entry, telling) / self.pixels
+            missing = self.shared_by * len(self.pixels) - pool.size
+            telling = F.pad(telling, (0, missing)).view(-1, self.shared_by).sum(1) / self.pixels
         self.telling = telling
 
     def _telling(self, view: ViewPixels) -> Float[ndarray, "h w"]:

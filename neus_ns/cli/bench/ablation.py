@@ -8,6 +8,7 @@ from rich.table import Table
 from neus_ns.cli.bench.compare import Spread, runs_of
 from neus_ns.cli.bench.record import Measurement
 from neus_ns.errors import InputError
+from neus_ns.models.scene_type import POINTS_WEIGHT
 
 FULL = "full"
 
@@ -24,11 +25,12 @@ class Variant:
 _NO_MASKS = {"datamanager.masks": False}
 # Their sightlines go with the points' own schedule, and the weight is for the log to tell the truth.
 _NO_SFM = {"model.weights.points": 0.0, "model.schedule.points_until": 0.0}
+_PULL = {"model.weights.points": POINTS_WEIGHT}
 _NO_PATCHES = {"model.weights.patches": 0.0}
 VARIANTS: dict[str, Variant] = {
     FULL: Variant("the method as it is"),
     "no-masks": Variant("as if there were no masks: no silhouette, no visual hull", _NO_MASKS),
-    "no-masks-pull": Variant("no masks, and SfM points pull all the same", _NO_MASKS | {"model.weights.points": 3.0}),
+    "no-masks-pull": Variant("no masks, and SfM points pull all the same", _NO_MASKS | _PULL),
     "no-witnesses": Variant("photographs alone: no masks, SfM points or patches", _NO_MASKS | _NO_SFM | _NO_PATCHES),
     "no-mask-loss": Variant(
         "masks as hull and cut-out only", {"model.weights.mask": 0.0, "model.weights.mask_mse": 0.0}
