@@ -6,7 +6,7 @@ nerfstudio imports this module while it builds its list of methods, so nothing h
 from nerfstudio.plugins.types import MethodSpecification
 
 from neus_ns.cli.nerfstudio_export import register_mesh_subcommand
-from neus_ns.data.mask_edge import MaskEdgeDataManagerConfig
+from neus_ns.data.witness_pixels import WitnessDataManagerConfig
 from neus_ns.errors import print_input_errors_plainly
 from neus_ns.models.neuralangelo import NeuralangeloModelConfig
 from neus_ns.models.pipeline import SurfacePipelineConfig
@@ -57,7 +57,7 @@ def neuralangelo_mask_sfm_config() -> SurfaceTrainerConfig:
     config = neus_hash_config()
     config.method_name = "neuralangelo-mask-sfm"
     config.pipeline = SurfacePipelineConfig(
-        datamanager=MaskEdgeDataManagerConfig(), model=NeuralangeloModelConfig(), preset="auto"
+        datamanager=WitnessDataManagerConfig(), model=NeuralangeloModelConfig(), preset="auto"
     )
     # Neuralangelo's weight decay, which spares neither tables nor biases; sharpness is a length, not a weight.
     tables = FusedAdamWConfig(lr=1e-2, weight_decay=1e-2, keep_gradients=True)
@@ -71,5 +71,5 @@ def neuralangelo_mask_sfm_config() -> SurfaceTrainerConfig:
 
 neuralangelo_mask_sfm = MethodSpecification(
     neuralangelo_mask_sfm_config(),
-    description="Neuralangelo's detail on a hash grid, with masks and structure-from-motion points as witnesses.",
+    description="Detail on a hash grid: patches of photographs, masks and structure-from-motion points as witnesses.",
 )

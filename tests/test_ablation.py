@@ -44,19 +44,19 @@ def pipeline_of(variant: str, capture: Path) -> SurfacePipeline:
     config = shrunk(neuralangelo_mask_sfm_config()).pipeline
     assert isinstance(config, SurfacePipelineConfig)
     config.datamanager.data = capture
-    # Late enough for patches, early enough for SfM points, and with taps and curvature until then.
-    set_options(config, {"model.schedule.analytic_from": 0.5})
     set_options(config, chosen.options)
     torch.manual_seed(0)
     pipeline = config.setup(device="cpu")
     pipeline.train()
+    # No step has told whether it shines. Late enough for patches, early enough for SfM points.
+    pipeline.surface_model.gloss._matt = True
     pipeline.set_progress(0.45)
     return pipeline
 
 
 def test_each_variant_is_without_what_its_name_says_and_nothing_else(capture: Path) -> None:
     whole = set(pipeline_of(FULL, capture).get_train_loss_dict(1)[1])
-    assert {"mask", "mask_mse", "sfm", "curvature", "smooth", "free_space", "patches"} <= whole
+    assert {"mask", "mask_mse", "sfm", "smooth", "free_space", "patches", "inward"} <= whole
     missing = {
         # Without masks nobody knows which points are of the object.
         "no-masks": {"mask", "mask_mse", "sfm"},
@@ -64,18 +64,21 @@ def test_each_variant_is_without_what_its_name_says_and_nothing_else(capture: Pa
         "no-witnesses": {"mask", "mask_mse", "sfm", "patches", "free_space"},
         "no-sfm": {"sfm"},
         "no-points": {"sfm"},
-        "analytic": {"curvature"},
+        "taps-first": set(),
         "taps": set(),
-        "no-curvature": {"curvature"},
+        "no-curvature": set(),
         "no-patches": {"patches"},
+        "no-inward": {"inward"},
         "no-coarse-to-fine": set(),
         "slow-levels": set(),
     }
     for name, terms in missing.items():
-        assert whole - set(pipeline_of(name, capture).get_train_loss_dict(1)[1]) == terms, name
+        found = set(pipeline_of(name, capture).get_train_loss_dict(1)[1])
+        assert whole - found == terms and found - whole == ({"curvature"} if name == "taps" else set()), name
     for name, terms in (("no-mask-loss", {"mask", "mask_mse"}), ("no-smooth", {"smooth"})):
         factors = pipeline_of(name, capture).surface_model.term_weights()
-        assert {term for term, factor in factors.items() if factor == 0.0} == terms, name
+        # Without taps nobody knows the curvature.
+        assert {term for term, factor in factors.items() if factor == 0.0} == terms | {"curvature"}, name
 
 
 def test_variants_change_gradients_levels_and_photographs(capture: Path) -> None:
@@ -85,11 +88,12 @@ def test_variants_change_gradients_levels_and_photographs(capture: Path) -> None
         return model
 
     assert model_of(FULL).sdf_network.grid.active == 6 and model_of("slow-levels").sdf_network.grid.active == 5
-    assert model_of("analytic").sdf_network.analytic and not model_of(FULL).sdf_network.analytic
-    for name, at_last in ((FULL, True), ("taps", False)):
-        model = model_of(name)
-        model.set_progress(0.9)
-        assert model.sdf_network.analytic == at_last
+    for name, in_time in ((FULL, [True, True]), ("taps-first", [False, True]), ("taps", [False, False])):
+        model, found = model_of(name), []
+        for progress in (0.2, 0.9):
+            model.set_progress(progress)
+            found.append(model.sdf_network.analytic)
+        assert found == in_time
     bare = pipeline_of("no-masks", capture)
     assert not bare.datamanager.has_masks and bare.datamanager.train_store.fg is None
     assert bare.surface_model.grid.allowed.sum() > pipeline_of(FULL, capture).surface_model.grid.allowed.sum()

@@ -8,12 +8,12 @@ import trimesh
 from nerfstudio.configs.method_configs import all_methods
 
 from neus_ns.cli.export import load_surface
-from neus_ns.data.mask_edge import on_mask_edge
 from neus_ns.data.pixel_store import store_images
 from neus_ns.data.tracks.record import SfmTracks
 from neus_ns.data.views import Views
+from neus_ns.data.witness_pixels import contrast_around, on_mask_edge
 from neus_ns.kernels.layout import GridLayout
-from neus_ns.losses.geometric import curvature, near_surface
+from neus_ns.losses.geometric import curvature, inward, near_surface
 from neus_ns.losses.silhouette import silhouette_bce, silhouette_mse
 from neus_ns.methods import neuralangelo_mask_sfm_config
 from neus_ns.models.neuralangelo import NeuralangeloModel, NeuralangeloModelConfig
@@ -177,12 +177,15 @@ def test_patches_are_compared_late_and_shape_the_surface_but_no_camera(capture, 
     pipeline = pipeline_of(trained(config))
     model = model_of(pipeline)
     pipeline.train()
-    pipeline.set_progress(0.29)
-    assert "patches" not in pipeline.get_train_loss_dict(8)[1]
-    pipeline.set_progress(0.71)
-    assert "patches" not in pipeline.get_train_loss_dict(8)[1]
+    # So few steps do not tell whether it shines: that counts as shining, and reflections are no witnesses.
+    for progress in (0.29, 0.5):
+        pipeline.set_progress(progress)
+        assert not {"patches", "inward"} & set(pipeline.get_train_loss_dict(8)[1])
+    model.gloss._matt = True
     pipeline.set_progress(0.5)
     _, losses, metrics = pipeline.get_train_loss_dict(8)
+    # A push would bend poses instead of the surface.
+    assert ("inward" in losses) is not poses_are_corrected
     assert metrics["patches_weight"] == pytest.approx(0.2) and metrics["patches_used"] > 0
     assert losses["patches"].detach() == pytest.approx(0.2 * float(metrics["patches_term"]))
     (gradient,) = torch.autograd.grad(losses["patches"], [model.sdf_network.hidden.weight], retain_graph=True)
@@ -283,6 +286,29 @@ def test_pixels_on_an_outline_are_known():
     expected[1:4, 1:3] = True
     # The photograph's right border is no outline.
     assert torch.equal(edge[1], expected)
+
+
+def test_contrast_is_the_spread_of_grey_around_a_pixel_and_stops_at_the_border():
+    generator = torch.Generator().manual_seed(0)
+    photo = torch.randint(0, 256, (7, 9, 3), generator=generator, dtype=torch.uint8)
+    store = store_images([torch.full((4, 5, 3), 80, dtype=torch.uint8), photo], None, "cpu")
+    flat = torch.arange(20 + 63)
+    found = contrast_around(store, PixelBatch(store.locate(flat), flat, torch.ones(83)))
+    assert not found[:20].any()
+    grey = photo.double().mean(-1)
+    for row, col in ((0, 0), (3, 4), (6, 7)):
+        rows, cols = ([min(max(at + d, 0), size - 1) for d in (-2, 0, 2)] for at, size in ((row, 7), (col, 9)))
+        expected = grey[rows][:, cols].std(correction=0)
+        assert float(found[20 + 9 * row + col]) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_a_push_inwards_moves_what_textured_pixels_show_and_nothing_else():
+    sdf = torch.tensor([0.2, -0.1, 0.1, 0.0], requires_grad=True)
+    weights, telling = torch.tensor([0.1, 0.8, 0.5, 0.0]), torch.tensor([1.0, 1.0, 0.0, 1.0])
+    (pull,) = torch.autograd.grad(inward(sdf, weights * telling, rays=2), sdf)
+    # Falling along the gradient, distances grow: what was surface is outside afterwards.
+    torch.testing.assert_close(pull, torch.tensor([-0.05, -0.4, 0.0, 0.0]))
+    assert inward(sdf[:0], weights[:0], rays=0) == 0
 
 
 def test_the_silhouette_wants_the_masks_own_coverage_and_heeds_weights():

@@ -13,7 +13,8 @@ from neus_ns.data.pinhole_views import lens_positions
 from neus_ns.data.pixel_store import store_images
 from neus_ns.data.tracks.record import SfmTracks
 from neus_ns.data.views import Views
-from neus_ns.losses.patches import PatchCosts, agreement, disagreement
+from neus_ns.losses import patches as patch_losses
+from neus_ns.losses.patches import PatchCosts, agreement, disagreement, how_telling, loss_when_off
 from neus_ns.models.patch_witness import PatchConfig, PatchWitness
 from neus_ns.rays.crossing import crossing_share, first_crossings
 from neus_ns.rays.occupancy import OccupancyGrid
@@ -229,21 +230,47 @@ def test_only_the_best_sources_count_and_hidden_ones_do_not():
     cost = torch.tensor([[0.1, 0.2, 1.9, 0.3], [0.1, 0.1, 0.1, 0.1], [0.2, 0.0, 0.4, 0.6]])
     valid = torch.tensor([[1, 1, 1, 1], [1, 0, 0, 0], [1, 0, 1, 0]]).bool()
     t = torch.zeros(3, requires_grad=True)
-    loss, used = disagreement(PatchCosts(cost, torch.ones(3, 4), valid), t, best=2)
+    telling = torch.tensor([[1.0, 0.5, 0.0, 9.0], [1.0] * 4, [0.4, 9.0, 0.4, 9.0]])
+    loss, used = disagreement(PatchCosts(cost, torch.ones(3, 4), telling, valid), t, best=2)
     assert used.tolist() == [True, False, True]
 
     def robust(c):
         return 0.5 * c / (c + 0.5)
 
-    assert float(loss.detach()) == pytest.approx((robust(0.15) + robust(0.3)) / 2)
+    assert float(loss.detach()) == pytest.approx((0.75 * robust(0.15) + 0.4 * robust(0.3)) / 2)
     (pull,) = torch.autograd.grad(loss, t)
-    assert pull.tolist() == pytest.approx([0.5 * (0.5 / 0.65) ** 2, 0, 0.5 * (0.5 / 0.8) ** 2])
+    assert pull.tolist() == pytest.approx([0.75 * 0.5 * (0.5 / 0.65) ** 2, 0, 0.4 * 0.5 * (0.5 / 0.8) ** 2])
+
+
+def test_what_a_shift_costs_is_the_second_order_of_correlation():
+    generator = torch.Generator().manual_seed(4)
+    source = 255 * torch.rand(2, 3, 25, generator=generator).double()
+    change = torch.randn(2, 3, 25, generator=generator).double()
+    counts = torch.rand(2, 3, 25, generator=generator) > 0.2
+    expected = loss_when_off(source, change, counts)
+    for p in range(2):
+        for s in range(3):
+            at = counts[p, s]
+            before, step = source[p, s][at], 1e-2 * change[p, s][at]
+            pairs = [torch.stack([before, before + sign * step]) for sign in (-1, 1)]
+            lost = 1 - sum(float(torch.corrcoef(pair)[0, 1]) for pair in pairs) / 2
+            assert 1e4 * lost == pytest.approx(float(expected[p, s]), rel=1e-3)
+
+
+def test_gain_offset_and_little_texture_tell_nothing():
+    generator = torch.Generator().manual_seed(4)
+    source = 255 * torch.rand(1, 1, 25, generator=generator)
+    counts = torch.ones(1, 1, 25, dtype=torch.bool)
+    assert float(loss_when_off(source, 0.3 * source + 5, counts)) < 1e-5
+    assert not loss_when_off(torch.full_like(source, 80.0), torch.zeros_like(source), counts).any()
+    told = how_telling(torch.tensor([[0.0, 0.002, 0.02, 0.2]]))[0]
+    assert told[0] == 0 and told[1] < 0.011 and told[2] == 0.5 and told[3] > 0.98
 
 
 @pytest.mark.parametrize("patches, sources", [(0, 3), (2, 0), (2, 3)])
 def test_nothing_to_compare_costs_nothing(patches, sources):
     one = torch.ones(patches, sources)
-    costs = PatchCosts(one, one, one < 0)
+    costs = PatchCosts(one, one, one, one < 0)
     t = torch.ones(patches, requires_grad=True)
     loss, used = disagreement(costs, t, best=4)
     loss.backward()
@@ -384,7 +411,9 @@ def test_the_true_plane_agrees_best_and_a_displaced_one_is_pulled_back():
     assert abs(float(place)) < 2e-3
 
 
-def test_the_loss_falls_as_its_gradient_says():
+def test_the_loss_falls_as_its_gradient_says(monkeypatch):
+    # How telling a patch is changes as it moves, and is taken as it is; here all tell alike.
+    monkeypatch.setattr(patch_losses, "_LEAST_LOSS", 0.0)
     torch.manual_seed(0)
     views = plane_views()
     spy = witness(views, plane_photos(views))

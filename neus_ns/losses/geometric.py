@@ -35,6 +35,14 @@ def on_surface(sdf: Float[Tensor, " points"]) -> Float[Tensor, ""]:
     return sdf.abs().sum() / max(len(sdf), 1)
 
 
+def inward(sdf: Float[Tensor, " samples"], weights: Float[Tensor, " samples"], rays: int) -> Float[Tensor, ""]:
+    """Minus the weighted distance at what so many rays meet, a mean over rays: it falls as the surface moves inwards.
+
+    Its size means nothing. Of the surfaces that photographs allow, it takes the one that holds least.
+    """
+    return -(weights * sdf).sum() / max(rays, 1)
+
+
 def opacity_bce(opacity: Float[Tensor, " rays"], mask: Float[Tensor, " rays"]) -> Float[Tensor, ""]:
     """Binary cross-entropy of a ray's opacity against the foreground mask, both in [0, 1] (NeuS, wmask).
 

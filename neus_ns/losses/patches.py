@@ -11,6 +11,9 @@ from torch import Tensor
 _DOUBT = 0.5
 # A patch with fewer sources than this to be compared with is left out: one agrees by chance.
 _LEAST_SOURCES = 2
+# Correlation that a patch of texture loses when it is a pixel off: one that loses so much counts half, one that loses
+# less ever less. What is left of it is shading, which agrees anywhere, and sheen, which pulls to where nothing is.
+_LEAST_LOSS = 0.02
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,35 @@ def agreement(
     return Agreement(correlation, by_source, r_variance, s_variance)
 
 
+def loss_when_off(
+    source: Float[Tensor, "patches sources pixels"],
+    change: Float[Tensor, "patches sources pixels"],
+    counts: Bool[Tensor, "patches sources pixels"],
+) -> Float[Tensor, "patches sources"]:
+    """Correlation that patches in perfect agreement would lose if the source's pixels changed by `change`, to second
+    order: half of the part of it that neither gain nor offset explains, squared, over the source's variance."""
+    weight = counts.to(source.dtype)
+    weight = weight / weight.sum(-1, keepdim=True).clamp_min(1)
+    s, moved = (value - (weight * value).sum(-1, keepdim=True) for value in (source, change))
+    variance = (weight * s * s).sum(-1).clamp_min(1e-6)
+    moved = moved - s * ((weight * moved * s).sum(-1) / variance)[..., None]
+    return 0.5 * (weight * moved * moved).sum(-1) / variance
+
+
+def how_telling(loss: Float[Tensor, "patches sources"]) -> Float[Tensor, "patches sources"]:
+    """How much a patch counts that would lose so much correlation if it were a pixel off, from 0 to 1."""
+    square = loss.square()
+    return square / (square + _LEAST_LOSS**2)
+
+
 @dataclass(frozen=True)
 class PatchCosts:
-    """One minus the correlation of each patch with each source, how it changes with depth, and whether it counts."""
+    """One minus the correlation of each patch with each source, how it changes with depth, how much it tells of that
+    depth (from 0 to 1), and whether it counts at all."""
 
     cost: Float[Tensor, "patches sources"]
     by_t: Float[Tensor, "patches sources"]
+    telling: Float[Tensor, "patches sources"]
     valid: Bool[Tensor, "patches sources"]
 
 
@@ -71,7 +97,8 @@ def disagreement(
     share = counts / number.clamp_min(1)[:, None]
     cost = (share * torch.where(counts, least, 0.0)).sum(1)
     by_t = (share * torch.where(counts, costs.by_t.gather(1, which), 0.0)).sum(1)
-    penalty = _DOUBT * cost / (cost + _DOUBT)
-    slope = by_t * (_DOUBT / (cost + _DOUBT)) ** 2
+    telling = (share * torch.where(counts, costs.telling.gather(1, which), 0.0)).sum(1)
+    penalty = telling * _DOUBT * cost / (cost + _DOUBT)
+    slope = telling * by_t * (_DOUBT / (cost + _DOUBT)) ** 2
     along = torch.where(used, penalty + slope * (t - t.detach()), 0.0)
     return along.sum() / used.sum().clamp_min(1), used

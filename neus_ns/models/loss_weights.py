@@ -27,8 +27,8 @@ class LossWeights:
     smooth_reach: float = 0.05
     """How far apart such points typically are, in radii of the region of interest."""
     patches: float = 0.0
-    """Disagreement of photographs about patches of the surface (Geo-NeuS); 0 leaves them out, 0.5 is a good value. They
-    help short trainings of intricate objects, not longer ones."""
+    """Disagreement of photographs about patches of the surface (Geo-NeuS); 0 leaves them out. Colours alone leave it
+    a little outside of the truth. Not where it shines."""
 
 
 def terms_and_weights(losses: Mapping[str, Tensor], factors: Mapping[str, float]) -> dict[str, Tensor]:

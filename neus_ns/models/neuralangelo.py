@@ -1,10 +1,11 @@
-"""neuralangelo-mask-sfm: neus-hash with Neuralangelo's numerical gradients, and with masks and SfM points as witnesses.
+"""neuralangelo-mask-sfm: neus-hash with photographs, masks and SfM points as witnesses, and Neuralangelo's gradients.
 
 What differs from neus-hash, and nothing else:
 
-    gradients    at first, finite differences over one cell of the finest level that is open (`fields.sdf_numerical`)
+    gradients    if asked for, finite differences over one cell of the finest open level (`fields.sdf_numerical`)
     curvature    |Laplacian| from the same taps, fading as levels open
     patches      photographs compared at the surface (`models.patch_witness`)
+    inwards      a push on what textured pixels show, of what photographs leave open towards less
     masks        cross-entropy and squared error of the opacity; pixels on an outline may count less
     SfM points   |distance| at the points that the batch's own photographs see, as sure as each point is
 """
@@ -20,7 +21,7 @@ from torch import Tensor
 from neus_ns.fields.numerical_field import NumericalFieldConfig
 from neus_ns.fields.sdf import SdfSample
 from neus_ns.fields.sdf_numerical import NumericalSdfNetwork
-from neus_ns.losses.geometric import curvature, near_surface
+from neus_ns.losses.geometric import curvature, inward, near_surface
 from neus_ns.losses.silhouette import silhouette_bce, silhouette_mse
 from neus_ns.models.loss_weights import LossWeights
 from neus_ns.models.neus_hash import NeusHashModel, NeusHashModelConfig
@@ -30,6 +31,8 @@ from neus_ns.models.seen_points import SeenPoints, SeenSpace
 
 # Structure-from-motion points looked at per step; of them only the distance is asked, a fifth of a sample's cost.
 _SEEN_POINTS = 512
+# Contrast around a pixel, in grey levels of 255, at which it is half believed to tell where the surface is.
+_PLAIN = 4.0
 # A point's limit is no less than this many times its noise: nine in ten of the good ones lie well within.
 _LEAST_LIMIT = 5.0
 
@@ -42,8 +45,11 @@ class WitnessWeights(LossWeights):
     """Sum of the distance's second derivatives, before the schedule (Neuralangelo)."""
     mask_mse: float = 0.1
     """Squared difference of opacity and foreground mask, wherever masks exist."""
-    patches: float = 0.5
+    patches: float = 1.5
     """Disagreement of photographs about patches of the surface (Geo-NeuS); 0 leaves them out."""
+    inward: float = 1.0
+    """Push inwards on what textured pixels show: colours alone leave it a little outside of the truth, more so where
+    few photographs see it. Not where it shines, nor while poses are corrected."""
     mask_edge: float = 1.0
     """How much a pixel on the outline of its mask counts in both mask losses, next to one away from it. Less than 1 is
     for masks that are off by a pixel: where they are right, their outlines carve what is thin."""
@@ -88,6 +94,9 @@ class NeuralangeloModel(NeusHashModel):
         strength = schedule.curvature_strength(progress, network.grid.active, network.grid.layout)
         self.curvature_strength = 0.0 if network.analytic else strength
         self.points_reach = schedule.points_reach(progress)
+        # Reflections look as if they lay inside already, and poses would be bent instead of the surface.
+        undecided = not self.gloss.shines and self.camera_poses is None
+        self.inward_strength = schedule.inward_strength(progress) if undecided else 0.0
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Any]:
         """As the parent's; in training also the distance at points that the batch's own photographs see."""
@@ -97,12 +106,20 @@ class NeuralangeloModel(NeusHashModel):
             outputs["seen"] = seen, self.field.sdf_network.sdf(seen.points)
         return outputs
 
+    def get_loss_dict(
+        self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Any] | None = None
+    ) -> dict[str, Tensor]:
+        """As the parent's, which is also told how plain the photographs are there."""
+        outputs["contrast"] = batch["contrast"]
+        return super().get_loss_dict(outputs, batch, metrics_dict)
+
     def term_weights(self) -> dict[str, float]:
         """What each loss term is multiplied by at this point of the training."""
         weights, factors = self.config.weights, super().term_weights()
         # Here the photographs speak for the points that they see.
         factors["sfm"] = factors.pop("points")
         factors["curvature"] = weights.curvature * self.curvature_strength
+        factors["inward"] = weights.inward * self.inward_strength
         return factors | {"mask_mse": weights.mask_mse} if self.has_masks else factors
 
     def mask_losses(self, opacity: Float[Tensor, " rays"], batch: dict[str, Any]) -> dict[str, Tensor]:
@@ -122,6 +139,8 @@ class NeuralangeloModel(NeusHashModel):
         at: SurfaceSamples | SdfSample = outputs["samples"] if self.camera_poses is None else outputs["off_rays"].sample
         if at.laplacian is not None and factor["curvature"] > 0:
             losses["curvature"] = factor["curvature"] * curvature(at.laplacian)
+        if factor["inward"] > 0:
+            losses["inward"] = factor["inward"] * self.inward_loss(outputs["samples"], outputs["contrast"])
         if "seen" in outputs:
             seen, sdf = outputs["seen"]
             losses["sfm"] = factor["sfm"] * self.seen_loss(seen, sdf)
@@ -130,6 +149,14 @@ class NeuralangeloModel(NeusHashModel):
     def seen_loss(self, seen: SeenPoints, sdf: Float[Tensor, " points"]) -> Float[Tensor, ""]:
         """Mean |distance| at seen points; outliers let go as the surface closes in."""
         return near_surface(sdf, seen.noise, (_LEAST_LIMIT * seen.noise).clamp_min(self.points_reach))
+
+    def inward_loss(self, samples: SurfaceSamples, contrast: Float[Tensor, " rays"]) -> Float[Tensor, ""]:
+        """A push inwards on what textured pixels show. What is plain would give way to any push."""
+        square = contrast.to(self.device).square()
+        telling = square / (square + _PLAIN**2)
+        on_rays = samples.on_rays
+        seen = samples.weights * telling[on_rays.sections.ray_index]
+        return inward(on_rays.sdf, seen, len(telling))
 
     def get_metrics_dict(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Tensor]:
         """What the log shows beside the losses: the parent's, and the step of the numerical gradient."""

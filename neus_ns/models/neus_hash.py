@@ -166,7 +166,8 @@ class NeusHashModel(Model):
         self.field.colour_network.view_strength = schedule.view_strength(progress, self.gloss.matt)
         self.points_strength = schedule.points_strength(progress)
         self.points_pull = self.points_weight * self.points_strength
-        self.patches_strength = schedule.patches_strength(progress)
+        # Reflections agree about another surface than the true one.
+        self.patches_strength = 0.0 if self.gloss.shines else schedule.patches_strength(progress)
         if self.camera_poses is not None:
             self.camera_poses.shifts_too = progress >= self.config.cameras.turn_only_until
         self.field.sharpness.ceiling = schedule.sharpness_ceiling(progress, self.config.sdf_field.initial_inv_s)

@@ -13,9 +13,12 @@ class NumericalSchedule(SurfaceSchedule):
 
     curvature_warmup: float = 0.02
     """Share of training over which the curvature loss rises to its weight."""
-    analytic_from: float | None = 0.25
-    """Share of training from which gradients are analytic: without curvature loss, and cheaper. Before that, and with
-    None to the end, they come from taps, as in Neuralangelo: better for what is smooth, worse for what is thin."""
+    analytic_from: float | None = 0.0
+    """Share of training from which gradients are in closed form: without curvature loss, and cheaper. Before that, and
+    with None to the end, they come from taps, as in Neuralangelo, which has not earned its time since levels open
+    sooner."""
+    inward_from: float = 0.3
+    """Share of training from which the surface is pushed inwards: then it is known whether it shines."""
     points_reach_first: float = 1.0
     """Distance, in radii of the region of interest, beyond which structure-from-motion points count as outliers at the
     start, when the surface is still far from all of them."""
@@ -32,6 +35,10 @@ class NumericalSchedule(SurfaceSchedule):
     def gradients_are_analytic(self, progress: float) -> bool:
         """Whether the taps have had their time."""
         return self.analytic_from is not None and progress >= self.analytic_from
+
+    def inward_strength(self, progress: float) -> float:
+        """Zero until `inward_from`, then one."""
+        return float(progress >= self.inward_from)
 
     def points_reach(self, progress: float) -> float:
         """How far a point may be from the surface without being an outlier; falls by equal ratios."""

@@ -17,7 +17,7 @@ from neus_ns.data.covisibility import best_sources
 from neus_ns.data.grey_photos import GreyPhotos
 from neus_ns.data.tracks.record import SfmTracks
 from neus_ns.data.views import Views
-from neus_ns.losses.patches import PatchCosts, agreement, disagreement
+from neus_ns.losses.patches import PatchCosts, agreement, disagreement, how_telling, loss_when_off
 from neus_ns.rays.crossing import crossing_share, first_crossings
 from neus_ns.rays.occupancy import OccupancyGrid
 from neus_ns.rays.sections import SampledRays
@@ -143,14 +143,19 @@ class PatchWitness:
         flat = (sources.flatten(), warp.x.flatten(0, 1), warp.y.flatten(0, 1))
         other = self.photos.sample(*flat)
         counts = other.seen.view_as(warp.x) & own.seen[:, None]
-        found = agreement(own.value, other.value.view_as(warp.x), counts)
+        values = other.value.view_as(warp.x)
+        found = agreement(own.value, values, counts)
         moves = other.right.view_as(warp.x) * warp.x_by_t + other.down.view_as(warp.x) * warp.y_by_t
-        by_t = -(found.by_source * torch.where(counts, moves, 0.0)).sum(-1)
+        moves = torch.where(counts, moves, 0.0)
+        by_t = -(found.by_source * moves).sum(-1)
+        # Along the ray, a pixel is as long as it is wide on the surface.
+        pixel = patches.t / self.cameras.focal[patches.view].mean(-1)
+        telling = how_telling(loss_when_off(values, moves * pixel[:, None, None], counts))
 
         pixels = own.seen.shape[1]
         enough = (counts.sum(-1) >= _LEAST_SHARED * pixels) & (own.seen.sum(-1) >= _LEAST_OWN * pixels)[:, None]
         textured = torch.minimum(found.reference_variance, found.source_variance) >= _LEAST_DEVIATION**2
-        return PatchCosts(1 - found.correlation, by_t, enough & textured & seen)
+        return PatchCosts(1 - found.correlation, by_t, telling, enough & textured & seen)
 
     def sources_of(
         self, patches: SurfacePatches

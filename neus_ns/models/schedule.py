@@ -37,12 +37,10 @@ class SurfaceSchedule:
     That is known at 30 % of training; if `view_from` is before, nothing is later."""
 
     patches_from: float = 0.3
-    """Share of training from which photographs are compared by patches: a surface must be nearly right for that."""
+    """Share of training from which photographs are compared by patches: a surface must be nearly right for that, and
+    it must be known whether it shines, since then they are not."""
     patches_rise: float = 0.1
     """Share of training over which their weight then rises."""
-    patches_until: float = 0.7
-    """Share of training at which their weight has faded out again, from halfway on: that a patch is flat is only nearly
-    true, and the last word is the colours'."""
 
     def view_strength(self, progress: float, matt: bool) -> float:
         """Zero until `view_from`, one from `view_until` on, both later for what is matt."""
@@ -55,9 +53,8 @@ class SurfaceSchedule:
         return 1 - ramp(progress, 0.0, self.points_until)
 
     def patches_strength(self, progress: float) -> float:
-        """Zero until `patches_from`, one when `patches_rise` has passed as well, zero again from `patches_until` on."""
-        first, last = self.patches_from + self.patches_rise, self.patches_until
-        return ramp(progress, self.patches_from, first) * (1 - ramp(progress, (first + last) / 2, last))
+        """Zero until `patches_from`, one when `patches_rise` has passed as well."""
+        return ramp(progress, self.patches_from, self.patches_from + self.patches_rise)
 
     def sharpness_ceiling(self, progress: float, initial_inv_s: float) -> float:
         """How sharp the surface may be: from twice the initial sharpness up by a constant factor per share of time."""

@@ -27,6 +27,7 @@ _NO_MASKS = {"datamanager.masks": False}
 _NO_SFM = {"model.weights.points": 0.0, "model.schedule.points_until": 0.0}
 _PULL = {"model.weights.points": POINTS_WEIGHT}
 _NO_PATCHES = {"model.weights.patches": 0.0}
+_TAPS = {"model.schedule.analytic_from": None}
 VARIANTS: dict[str, Variant] = {
     FULL: Variant("the method as it is"),
     "no-masks": Variant("as if there were no masks: no silhouette, no visual hull", _NO_MASKS),
@@ -38,9 +39,10 @@ VARIANTS: dict[str, Variant] = {
     "no-sfm": Variant("no SfM points or sightlines", _NO_SFM),
     "no-points": Variant("lines of sight to SfM points, not the points", {"model.weights.points": 0.0}),
     "no-patches": Variant("photographs not compared by patches", _NO_PATCHES),
-    "analytic": Variant("closed-form gradients from the start", {"model.schedule.analytic_from": 0.0}),
-    "taps": Variant("numerical gradients and curvature to the end", {"model.schedule.analytic_from": None}),
-    "no-curvature": Variant("no curvature loss", {"model.weights.curvature": 0.0}),
+    "no-inward": Variant("no push inwards", {"model.weights.inward": 0.0}),
+    "taps-first": Variant("numerical gradients and curvature at first", {"model.schedule.analytic_from": 0.25}),
+    "taps": Variant("numerical gradients and curvature to the end", _TAPS),
+    "no-curvature": Variant("the same without curvature loss", _TAPS | {"model.weights.curvature": 0.0}),
     "no-coarse-to-fine": Variant("all levels from the start", {"model.schedule.levels_until": 0.0}),
     "slow-levels": Variant("the last level opened at half of a training", {"model.schedule.levels_until": 0.5}),
     "no-smooth": Variant("normals of neighbours free", {"model.weights.smooth": 0.0}),
