@@ -84,6 +84,10 @@ def test_a_larger_sphere_scores_its_growth(truth: GroundTruth, growth: float) ->
     assert score.chamfer_world == pytest.approx(abs(growth), rel=0.03)
     assert score.accuracy_world == pytest.approx(abs(growth), rel=0.03)
     assert score.chamfer_percent == pytest.approx(100 * score.chamfer_world / truth.diagonal_world)
+    assert score.outside_percent == pytest.approx(100 * growth / truth.diagonal_world, rel=0.03)
+    inside_out = sphere(1 + growth)
+    inside_out.invert()
+    assert score_of(inside_out, truth).outside_percent == pytest.approx(score.outside_percent)
     share = abs(growth) / truth.diagonal_world
     assert score.f_05 == (1.0 if share < 0.005 else 0.0)
     assert score.f_10 == (1.0 if share < 0.010 else 0.0)

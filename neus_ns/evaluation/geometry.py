@@ -6,6 +6,8 @@ The protocol, in percent of the diagonal of the truth's box so that scenes of an
    part of the mesh in front): nobody can know what no photograph shows.
  - accuracy is the mean distance from counted mesh samples to the truth, completeness that from the truth's points to
    the mesh, both clipped at 10 %; Chamfer is the mean of the two. Distances are exact, point to triangle.
+ - outside is the median over the truth's points of how far the mesh lies beyond them, along their normals: above zero
+   where a surface is a little too large everywhere, which distances without sign cannot tell from noise.
  - f_05 and f_10 are the F-scores at 0.5 % and 1 %; normals is the mean |cos| between the normal at each point of the
    truth and that of the nearest face.
 """
@@ -73,6 +75,7 @@ class Score:
     accuracy_percent: float
     completeness_percent: float
     chamfer_percent: float
+    outside_percent: float
     accuracy_world: float
     completeness_world: float
     chamfer_world: float
@@ -125,11 +128,16 @@ def score_mesh(
         )
     to_truth, _ = true_surface.nearest(points[counted])
     to_mesh, nearest_face = surface.nearest(true_points)
-    cosines = (_face_normals(vertices[faces[nearest_face]]) * truth.normals_world).sum(1)
+    corners = vertices[faces[nearest_face]]
+    face_normals = _face_normals(corners)
+    cosines = (face_normals * truth.normals_world).sum(1)
+    # To the plane of the nearest face, and turned into the normal of the truth: meshes may be inside out.
+    beyond = ((corners[:, 0] - true_points) * face_normals).sum(1) * cosines
     return _summary(
         to_truth,
         to_mesh,
         diagonal,
+        outside=float(np.median(beyond)),
         normals=float(np.abs(cosines).mean()),
         faces=len(faces),
         counted_share=float(counted.mean()),
@@ -141,6 +149,7 @@ def _summary(
     to_mesh: Float[np.ndarray, " points"],
     diagonal_world: float,
     *,
+    outside: float,
     normals: float,
     faces: int,
     counted_share: float,
@@ -152,6 +161,7 @@ def _summary(
         accuracy_percent=100 * accuracy,
         completeness_percent=100 * completeness,
         chamfer_percent=100 * chamfer,
+        outside_percent=100 * outside,
         accuracy_world=accuracy * diagonal_world,
         completeness_world=completeness * diagonal_world,
         chamfer_world=chamfer * diagonal_world,

@@ -103,7 +103,8 @@ def run(capture: Path, scene: Path, length: Length, options: argparse.Namespace,
     return (
         f"{options.method} on {scene.name} {'without' if options.no_masks else 'with'} masks, {length}: "
         f"chamfer {score.chamfer_percent:.3f} % (accuracy {score.accuracy_percent:.3f}, "
-        f"completeness {score.completeness_percent:.3f}), F@0.5 {score.f_05:.3f}, normals {score.normals:.3f}, "
+        f"completeness {score.completeness_percent:.3f}), outside {score.outside_percent:+.3f}, "
+        f"F@0.5 {score.f_05:.3f}, normals {score.normals:.3f}, "
         f"PSNR {psnr:.2f}, {trainer.step + 1} steps, {seconds * 1e3 / (trainer.step + 1):.1f} ms each, "
         f"{len(mesh.faces)} faces, peak {memory:.2f} GB"
     )
