@@ -161,6 +161,6 @@ class NeuralangeloModel(NeusHashModel):
     def get_metrics_dict(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Tensor]:
         """What the log shows beside the losses: the parent's, and the step of the numerical gradient."""
         metrics = super().get_metrics_dict(outputs, batch)
-        if metrics:
+        if metrics and not self.sdf_network.analytic:
             metrics["tap_step"] = torch.tensor(self.sdf_network.step)
         return metrics
