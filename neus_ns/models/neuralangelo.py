@@ -27,6 +27,7 @@ from neus_ns.models.loss_weights import LossWeights
 from neus_ns.models.neus_hash import NeusHashModel, NeusHashModelConfig
 from neus_ns.models.numerical_schedule import NumericalSchedule
 from neus_ns.models.samples import SurfaceSamples
+from neus_ns.models.scene_type import PRESETS
 from neus_ns.models.seen_points import SeenPoints, SeenSpace
 
 # Structure-from-motion points looked at per step; of them only the distance is asked, a fifth of a sample's cost.
@@ -49,7 +50,7 @@ class WitnessWeights(LossWeights):
     """Disagreement of photographs about patches of the surface (Geo-NeuS); 0 leaves them out."""
     inward: float = 1.0
     """Push inwards on what textured pixels show: colours alone leave it a little outside of the truth, more so where
-    few photographs see it. Not where it shines, nor while poses are corrected."""
+    few photographs see it. Not where it shines, not indoors, and not while poses are corrected."""
     mask_edge: float = 1.0
     """How much a pixel on the outline of its mask counts in both mask losses, next to one away from it. Less than 1 is
     for masks that are off by a pixel: where they are right, their outlines carve what is thin."""
@@ -94,9 +95,10 @@ class NeuralangeloModel(NeusHashModel):
         strength = schedule.curvature_strength(progress, network.grid.active, network.grid.layout)
         self.curvature_strength = 0.0 if network.analytic else strength
         self.points_reach = schedule.points_reach(progress)
-        # Reflections look as if they lay inside already, and poses would be bent instead of the surface.
-        undecided = not self.gloss.shines and self.camera_poses is None
-        self.inward_strength = schedule.inward_strength(progress) if undecided else 0.0
+        # Reflections look as if they lay inside already, poses would be bent instead of the surface, and rooms would
+        # grow, where nobody has measured that they are too small.
+        without = self.gloss.shines or self.camera_poses is not None or PRESETS[self.config.scene_type].inside_out
+        self.inward_strength = 0.0 if without else schedule.inward_strength(progress)
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Any]:
         """As the parent's; in training also the distance at points that the batch's own photographs see."""
