@@ -97,16 +97,23 @@ class PixelStore:
         rgb = self.rgb.index_select(0, flat).float() / 255.0
         return rgb, None if self.fg is None else self.fg.index_select(0, flat)[:, None].float() / 255.0
 
+    def beside(self, indices: Int64[Tensor, "rays 3"], down: int, right: int) -> Int64[Tensor, " rays"]:
+        """The flat index of the pixels so far away; beyond a photograph's border its last pixel stands for them."""
+        view, row, col = indices.unbind(-1)
+        row = torch.minimum((row + down).clamp_min(0), self.height.index_select(0, view) - 1)
+        col = torch.minimum((col + right).clamp_min(0), self.width.index_select(0, view) - 1)
+        return self.flatten(torch.stack((view, row, col), dim=-1))
+
     def colour_slope(self, indices: Int64[Tensor, "rays 3"]) -> Float[Tensor, "rays 3 2"]:
         """How the photographs' colours change per pixel to the right and down, by central differences."""
         view, row, col = indices.unbind(-1)
-        flat, width = self.flatten(indices), self.width.index_select(0, view)
         slopes = []
-        for place, step, last in ((col, torch.ones_like(col), width - 1), (row, width, self.height[view] - 1)):
+        for place, (down, right), size in ((col, (0, 1), self.width), (row, (1, 0), self.height)):
             # At the border the difference is one-sided, and a photograph of one pixel has none.
-            before, after = (place > 0).long(), (place < last).long()
-            change = self.gather(flat + after * step)[0] - self.gather(flat - before * step)[0]
-            slopes.append(change / (before + after).clamp_min(1)[:, None])
+            apart = (place > 0).long() + (place < size.index_select(0, view) - 1).long()
+            after, before = self.beside(indices, down, right), self.beside(indices, -down, -right)
+            change = self.gather(after)[0] - self.gather(before)[0]
+            slopes.append(change / apart.clamp_min(1)[:, None])
         return torch.stack(slopes, dim=-1)
 
     def foreground_masks(self) -> "list[Bool[Tensor, '_h _w']] | None":

@@ -24,26 +24,18 @@ def on_mask_edge(store: PixelStore, pixels: PixelBatch) -> Bool[Tensor, " rays"]
     assert store.fg is not None
     own = store.fg.index_select(0, pixels.flat)
     edge = (own > 0) & (own < _OPAQUE)
+    indices = pixels.indices.to(store.device)
     for down, right in ((0, -1), (0, 1), (-1, 0), (1, 0)):
-        other = store.fg.index_select(0, beside(store, pixels, down, right))
+        other = store.fg.index_select(0, store.beside(indices, down, right))
         edge |= (other >= FOREGROUND_LEVEL) != (own >= FOREGROUND_LEVEL)
     return edge
 
 
 def contrast_around(store: PixelStore, pixels: PixelBatch) -> Float[Tensor, " rays"]:
     """Standard deviation of grey around each pixel, in levels of 255."""
-    reach = (-_APART, 0, _APART)
-    around = [store.rgb.index_select(0, beside(store, pixels, down, right)) for down in reach for right in reach]
+    indices, reach = pixels.indices.to(store.device), (-_APART, 0, _APART)
+    around = [store.rgb.index_select(0, store.beside(indices, down, right)) for down in reach for right in reach]
     return torch.stack(around).float().mean(-1).std(0, correction=0)
-
-
-def beside(store: PixelStore, pixels: PixelBatch, down: int, right: int) -> Tensor:
-    """The pixels so far away from these, in the store; beyond a photograph's border its last pixel stands for them."""
-    view, row, col = pixels.indices.to(store.device).unbind(-1)
-    width, height = store.width.index_select(0, view), store.height.index_select(0, view)
-    new_row = torch.minimum((row + down).clamp_min(0), height - 1)
-    new_col = torch.minimum((col + right).clamp_min(0), width - 1)
-    return pixels.flat + (new_row - row) * width + (new_col - col)
 
 
 @dataclass
