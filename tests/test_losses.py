@@ -5,7 +5,7 @@ import math
 import torch
 
 from neus_ns.losses.geometric import below_bound, eikonal, normal_change, on_surface, opacity_bce
-from neus_ns.losses.photometric import colour_l1
+from neus_ns.losses.photometric import colour_l1, even_contrast
 
 
 def test_eikonal_is_zero_for_distances_only():
@@ -61,3 +61,20 @@ def test_unbiasing_weights_multiply_the_loss_but_not_the_error_fed_back():
     loss, error = colour_l1(rendered, photo, torch.tensor([1.0, 2.0]))
     torch.testing.assert_close(error, torch.tensor([0.0, 0.7]))
     torch.testing.assert_close(loss, torch.tensor(0.7))
+
+
+def test_texture_of_a_dark_place_tells_as_much_as_that_of_a_bright_one():
+    bright = torch.rand(64, 3, dtype=torch.float64) * 0.5 + 0.5
+    photo = torch.cat([bright, 0.1 * bright])
+    weight = even_contrast(photo, torch.ones(128, dtype=torch.float64), black=1e-9)
+    errors = (photo - photo.flip(1)).abs().sum(-1) * weight
+    torch.testing.assert_close(errors[:64], errors[64:], rtol=1e-6, atol=0)
+    torch.testing.assert_close(weight.mean(), torch.tensor(1.0, dtype=torch.float64))
+
+
+def test_what_is_not_foreground_counts_as_one_and_so_does_all_without_foreground():
+    photo, foreground = torch.rand(64, 3), torch.rand(64).round()
+    weight = even_contrast(photo, foreground, black=0.1)
+    torch.testing.assert_close(weight[foreground == 0], torch.ones(int((foreground == 0).sum())))
+    torch.testing.assert_close(weight[foreground == 1].mean(), torch.tensor(1.0))
+    torch.testing.assert_close(even_contrast(photo, torch.zeros(64), black=0.1), torch.ones(64))

@@ -14,6 +14,7 @@ from neus_ns.data.views import Views
 from neus_ns.data.witness_pixels import contrast_around, on_mask_edge
 from neus_ns.kernels.layout import GridLayout
 from neus_ns.losses.geometric import curvature, inward, near_surface
+from neus_ns.losses.photometric import colour_l1, even_contrast
 from neus_ns.losses.silhouette import silhouette_bce, silhouette_mse
 from neus_ns.methods import neuralangelo_mask_sfm_config
 from neus_ns.models.neuralangelo import NeuralangeloModel, NeuralangeloModelConfig
@@ -137,6 +138,24 @@ def test_everything_it_minimises_is_in_the_log_and_reaches_the_parameters(captur
     for name in ("curvature", "sfm", "mask_mse"):
         (gradient,) = torch.autograd.grad(losses[name], [model.sdf_network.hidden.weight], retain_graph=True)
         assert gradient.abs().max() > 0 and gradient.isfinite().all()
+
+
+def test_colours_count_relative_to_the_brightness_of_what_was_photographed(capture, tmp_path):
+    pipeline = pipeline_of(trained(tiny_config(capture[0], tmp_path, 3)))
+    model = model_of(pipeline)
+    pipeline.train()
+    bundle, batch = pipeline.datamanager.next_train(3)
+    outputs = model(bundle)
+    target, drawn = model.target_colour(outputs, batch), batch["pixel_weight"][:, 0]
+    plain, _ = colour_l1(outputs["rgb"], target, drawn)
+    even = even_contrast(batch["image"], batch["fg_mask"][:, 0], black=0.1)
+    expected, error = colour_l1(outputs["rgb"], target, drawn * even)
+    assert abs(float(expected - plain)) > 0.01 * float(plain)
+    torch.testing.assert_close(model.get_loss_dict(outputs, batch)["colour"], expected)
+    # Samplers go on hearing errors as they are.
+    torch.testing.assert_close(outputs["ray_error"], error)
+    model.config.weights.black = 1e6
+    torch.testing.assert_close(model.get_loss_dict(outputs, batch)["colour"], plain)
 
 
 def test_the_analytic_stage_has_no_curvature_loss_and_lasts_through_a_checkpoint(capture, tmp_path):

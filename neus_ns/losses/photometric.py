@@ -1,5 +1,6 @@
 """How far rendered colours are from the photograph."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -9,7 +10,23 @@ def colour_l1(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, " rays"]]:
     """NeuS's colour loss: absolute error summed over channels, mean over rays; also the error of each ray.
 
-    The sampler's unbiasing weights multiply the loss but not the error that is fed back to it.
+    The weights multiply the loss but not the error that is fed back to the sampler.
     """
     error = (rendered - photographed).abs().sum(-1)
     return (error * pixel_weight).mean(), error.detach()
+
+
+def even_contrast(
+    photographed: Float[Tensor, "rays 3"], foreground: Float[Tensor, " rays"], black: float
+) -> Float[Tensor, " rays"]:
+    """How much a pixel's colour error counts so that texture tells as much in a dark place as in a bright one.
+
+        1 / (b + black),   b the photograph's brightness; over its mean on the foreground
+
+    Texture of a dark place is as dark as the place: its absolute errors are small wherever the surface is, and
+    smoothness decides there instead. RawNeRF (Mildenhall et al. 2022) divides by brightness for the same reason. What
+    is not foreground counts as one: before a random background its brightness says nothing.
+    """
+    weight = 1 / (photographed.mean(-1) + black)
+    mean = (weight * foreground).sum() / foreground.sum().clamp_min(1e-6)
+    return torch.where(foreground.sum() > 0, torch.lerp(torch.ones_like(weight), weight / mean, foreground), 1.0)

@@ -13,6 +13,9 @@ class LossWeights:
 
     colour: float = 1.0
     """Absolute colour error."""
+    black: float = 0.1
+    """Errors of colour count in proportion to 1 / (brightness + this), brightness from 0 to 1: texture of a dark place
+    is dark as well. Much more than 1: all count alike."""
     eikonal: float = 0.1
     """Departure of the distance's gradient from unit length."""
     mask: float = 0.1

@@ -35,6 +35,7 @@ from neus_ns.models.gloss import GlossWatch
 from neus_ns.models.known_space import KnownSpace
 from neus_ns.models.loss_weights import LossWeights, terms_and_weights
 from neus_ns.models.patch_witness import PatchConfig, PatchLoss, PatchWitness
+from neus_ns.models.photographed import Photographed
 from neus_ns.models.pictures import image_metrics_and_pictures
 from neus_ns.models.samples import OffRays, SurfaceSamples
 from neus_ns.models.sampling import SamplingConfig
@@ -311,13 +312,10 @@ class NeusHashModel(Model):
     # What is wrong with it.
 
     def target_colour(self, outputs: dict[str, Any], batch: dict[str, Any]) -> Float[Tensor, "rays 3"]:
-        """The photograph; where masks exist, the object cut out and put before the same background as the rendering."""
-        image = batch["image"].to(self.device)[..., :3]
-        if not self.has_masks:
-            return image
-        mask = batch["fg_mask"].to(self.device)
+        """What the rendering should be, before the same background."""
         # Only training draws a background of its own for every ray.
-        return image * mask + outputs.get("behind", self.behind.shade) * (1 - mask)
+        pixels = Photographed.of(batch, self.has_masks, self.device)
+        return pixels.before(outputs.get("behind", self.behind.shade))
 
     def get_loss_dict(
         self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Any] | None = None
@@ -325,8 +323,8 @@ class NeusHashModel(Model):
         """Every loss term, weighted here and in `geometry_losses`, which evaluation leaves out; in training the metrics
         also show each before its weight, and every weight."""
         weights = self.config.weights
-        pixel_weight = batch["pixel_weight"].to(self.device)[:, 0]
-        colour, outputs["ray_error"] = colour_l1(outputs["rgb"], self.target_colour(outputs, batch), pixel_weight)
+        counting = Photographed.of(batch, self.has_masks, self.device).counting(weights.black)
+        colour, outputs["ray_error"] = colour_l1(outputs["rgb"], self.target_colour(outputs, batch), counting)
         losses = {"colour": weights.colour * colour}
         if self.has_masks:
             losses |= self.mask_losses(outputs["accumulation"][:, 0], batch)

@@ -40,6 +40,7 @@ VARIANTS: dict[str, Variant] = {
     "no-points": Variant("lines of sight to SfM points, not the points", {"model.weights.points": 0.0}),
     "no-patches": Variant("photographs not compared by patches", _NO_PATCHES),
     "no-inward": Variant("no push inwards", {"model.weights.inward": 0.0}),
+    "absolute-colours": Variant("errors of colour count alike, dark or bright", {"model.weights.black": 1e6}),
     "taps-first": Variant("numerical gradients and curvature at first", {"model.schedule.analytic_from": 0.25}),
     "taps": Variant("numerical gradients and curvature to the end", _TAPS),
     "no-curvature": Variant("the same without curvature loss", _TAPS | {"model.weights.curvature": 0.0}),

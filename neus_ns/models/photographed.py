@@ -1,0 +1,36 @@
+"""What the photographs say of a batch's rays: its colours, and how much each counts."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neus_ns.losses.photometric import even_contrast
+
+
+@dataclass(frozen=True)
+class Photographed:
+    """Pixels of a batch, and how much each counts."""
+
+    image: Float[Tensor, "rays 3"]
+    mask: Float[Tensor, "rays 1"] | None
+    """How far a pixel is of the object, 0 to 1; None: nobody has said what is."""
+    drawn: Float[Tensor, " rays"]
+    """What makes up for how often pixels were drawn."""
+
+    @classmethod
+    def of(cls, batch: dict[str, Any], has_masks: bool, device: torch.device) -> "Photographed":
+        """From nerfstudio's batch; an alpha channel is in the mask already."""
+        mask = batch["fg_mask"].to(device) if has_masks else None
+        return cls(batch["image"].to(device)[..., :3], mask, batch["pixel_weight"].to(device)[:, 0])
+
+    def before(self, behind: Float[Tensor, "rays 3"] | float) -> Float[Tensor, "rays 3"]:
+        """The photograph; where masks exist, the object cut out and put before what is rendered behind it."""
+        return self.image if self.mask is None else self.image * self.mask + behind * (1 - self.mask)
+
+    def counting(self, black: float) -> Float[Tensor, " rays"]:
+        """How much each pixel's error of colour counts."""
+        mask = torch.ones_like(self.drawn) if self.mask is None else self.mask[:, 0]
+        return self.drawn * even_contrast(self.image.detach(), mask, black)
