@@ -38,8 +38,11 @@ def processor_seconds(how: str, **environment: str) -> float:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="libgomp's waiting is a matter of Linux")
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) not in (2, 3, 4), reason="two threads are too few to be in the way")
 def test_waiting_threads_sleep_when_asked_to_and_unless_the_user_chose():
-    spinning = processor_seconds("spin")
-    if spinning < 0.7:
+    def rests(**environment: str) -> bool:
+        return processor_seconds("sleep", **environment) < 0.75 * processor_seconds("spin")
+
+    if processor_seconds("spin") < 0.7:
         pytest.skip("this build of OpenMP does not spin")
-    assert processor_seconds("sleep") < 0.75 * spinning
-    assert processor_seconds("sleep", GOMP_SPINCOUNT="300000000") > 0.75 * spinning
+    # Other work on the machine leaves threads no time to spin in, now and then.
+    assert any(rests() for _ in range(3))
+    assert not all(rests(GOMP_SPINCOUNT="300000000") for _ in range(3))
