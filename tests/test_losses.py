@@ -78,3 +78,4 @@ def test_what_is_not_foreground_counts_as_one_and_so_does_all_without_foreground
     torch.testing.assert_close(weight[foreground == 0], torch.ones(int((foreground == 0).sum())))
     torch.testing.assert_close(weight[foreground == 1].mean(), torch.tensor(1.0))
     torch.testing.assert_close(even_contrast(photo, torch.zeros(64), black=0.1), torch.ones(64))
+    assert even_contrast(torch.zeros(64, 3), foreground, black=0.0).isfinite().all()

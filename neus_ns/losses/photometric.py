@@ -4,6 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+# One grey level of 255: what is black must not count without end, whatever is asked for.
+_DARKEST = 1 / 255
+
 
 def colour_l1(
     rendered: Float[Tensor, "rays 3"], photographed: Float[Tensor, "rays 3"], pixel_weight: Float[Tensor, " rays"]
@@ -27,6 +30,6 @@ def even_contrast(
     smoothness decides there instead. RawNeRF (Mildenhall et al. 2022) divides by brightness for the same reason. What
     is not foreground counts as one: before a random background its brightness says nothing.
     """
-    weight = 1 / (photographed.mean(-1) + black)
+    weight = 1 / (photographed.mean(-1) + black).clamp_min(_DARKEST)
     mean = (weight * foreground).sum() / foreground.sum().clamp_min(1e-6)
     return torch.where(foreground.sum() > 0, torch.lerp(torch.ones_like(weight), weight / mean, foreground), 1.0)
