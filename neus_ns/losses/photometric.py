@@ -1,11 +1,11 @@
 """How far rendered colours are from the photograph."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 # One grey level of 255: what is black must not count without end, whatever is asked for.
 _DARKEST = 1 / 255
+_NOTHING = 1e-12
 
 
 def colour_l1(
@@ -31,5 +31,6 @@ def even_contrast(
     is not foreground counts as one: before a random background its brightness says nothing.
     """
     weight = 1 / (photographed.mean(-1) + black).clamp_min(_DARKEST)
-    mean = (weight * foreground).sum() / foreground.sum().clamp_min(1e-6)
-    return torch.where(foreground.sum() > 0, torch.lerp(torch.ones_like(weight), weight / mean, foreground), 1.0)
+    # Without any foreground both sums are zero, and what they come to counts nowhere.
+    mean = (weight * foreground).sum().clamp_min(_NOTHING) / foreground.sum().clamp_min(_NOTHING)
+    return 1 + foreground * (weight / mean - 1)
