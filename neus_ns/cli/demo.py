@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from neus_ns.errors import InputError
+from neus_ns.kernels.waiting import stay_awake_briefly
 
 if TYPE_CHECKING:
     from neus_ns.evaluation.geometry import Score
@@ -149,6 +150,7 @@ def table_of(scores: "dict[str, Score]") -> Table:
 
 def entrypoint() -> None:
     """The command `neus-demo`."""
+    stay_awake_briefly()
     tyro.cli(Demo).main()
 
 

@@ -5,9 +5,10 @@ threads of torch's OpenMP (GNU's libgomp) go round in a loop for milliseconds, s
 time is taken from the threads of our own kernels, and on a machine that is busy with something else, where a thread
 that all wait for may not be running at all, everything takes many times as long.
 
-GOMP_SPINCOUNT=1000 says how long to go round before sleeping, but libgomp reads it only while it is loaded, which
-nerfstudio has done long before it finds us. By itself it is as patient where it manages more threads than there are
-processors. So a thread that does nothing opens teams of its own and keeps them: they sleep, cost nothing, and count.
+GOMP_SPINCOUNT says how long to go round before sleeping (`waiting`), but libgomp reads it only while it is loaded,
+which nerfstudio has done long before it finds us. By itself it goes round briefly where it manages more threads than
+there are processors. So a thread that does nothing opens teams of its own and keeps them: they sleep, cost nothing, and
+count.
 """
 
 import os
@@ -16,9 +17,10 @@ import threading
 
 import torch
 
+from neus_ns.kernels.waiting import CHOSEN_BY_USER
+
 # Enough numbers for torch to share the work on them between its threads.
 _SHARED_WORK = 1 << 20
-_CHOSEN_BY_USER = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 
 _resting = False
 
@@ -29,7 +31,7 @@ def let_waiting_threads_sleep() -> None:
     Leaves things as they are where the user has chosen, on systems without libgomp, and where processors are plenty.
     """
     global _resting
-    if _resting or not sys.platform.startswith("linux") or any(name in os.environ for name in _CHOSEN_BY_USER):
+    if _resting or not sys.platform.startswith("linux") or any(name in os.environ for name in CHOSEN_BY_USER):
         return
     threads, processors = torch.get_num_threads(), len(os.sched_getaffinity(0))
     # With fewer threads than half of the processors nobody is kept waiting.

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from neus_ns.errors import InputError
+from neus_ns.kernels.waiting import stay_awake_briefly
 
 if TYPE_CHECKING:
     from neus_ns.cli.bench.record import Measurement, Record
@@ -281,6 +282,7 @@ def make_runs(options: Comparison, strategies: list[str], record: "Record", cons
 
 def entrypoint() -> None:
     """The command `neus-bench`."""
+    stay_awake_briefly()
     tyro.extras.subcommand_cli_from_dict({"samplers": Samplers, "ablation": Ablation}, description=__doc__).main()
 
 
