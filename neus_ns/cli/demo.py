@@ -69,9 +69,7 @@ def run(demo: Demo) -> "Score":
 def make_capture(demo: Demo, bars: Progress) -> Path:
     """The embedded capture, in the demo's folder."""
     from neus_ns.data.synthetic.capture import CaptureOptions, write_capture
-    from neus_ns.kernels.resting import let_waiting_threads_sleep
 
-    let_waiting_threads_sleep()
     folder = demo.output_dir / "capture"
     tasks: dict[str, TaskID] = {}
 

@@ -1,7 +1,7 @@
 """How long OpenMP's threads stay awake for more work, in commands that start before torch is loaded.
 
-`resting` can only send them to sleep at once, which costs a step of many short operations a tenth of its time
-in waking them again. libgomp would be told a middle way by GOMP_SPINCOUNT, but reads it only while torch loads it.
+`resting` can only send them to sleep at once, which costs a step of many short operations an eighth of its time in
+waking them again. GOMP_SPINCOUNT tells libgomp a middle way, but only while torch loads it.
 """
 
 import os
