@@ -227,7 +227,12 @@ def test_only_photographs_are_corrected_and_only_in_training():
 def test_what_the_surface_must_be_like_does_not_move_cameras():
     model, bundle = small_model("torch", True, torch.float32), some_rays(64, torch.float32)
     model.config.weights.mask = model.config.weights.colour = 0.0
-    batch = {"image": torch.zeros(64, 3), "fg_mask": torch.zeros(64, 1), "pixel_weight": torch.ones(64, 1)}
+    batch = {
+        "image": torch.zeros(64, 3),
+        "fg_mask": torch.zeros(64, 1),
+        "pixel_weight": torch.ones(64, 1),
+        "plain": torch.zeros(64),
+    }
     losses = model.get_loss_dict(model.get_outputs(bundle), batch)
     sum(losses.values(), torch.tensor(0.0)).backward()
     assert model.camera_poses is not None

@@ -11,7 +11,7 @@ from neus_ns.cli.export import load_surface
 from neus_ns.data.pixel_store import store_images
 from neus_ns.data.tracks.record import SfmTracks
 from neus_ns.data.views import Views
-from neus_ns.data.witness_pixels import contrast_around, on_mask_edge
+from neus_ns.data.witness_pixels import on_mask_edge
 from neus_ns.kernels.layout import GridLayout
 from neus_ns.losses.geometric import curvature, inward, near_surface
 from neus_ns.losses.photometric import colour_l1, even_contrast
@@ -305,20 +305,6 @@ def test_pixels_on_an_outline_are_known():
     expected[1:4, 1:3] = True
     # The photograph's right border is no outline.
     assert torch.equal(edge[1], expected)
-
-
-def test_contrast_is_the_spread_of_grey_around_a_pixel_and_stops_at_the_border():
-    generator = torch.Generator().manual_seed(0)
-    photo = torch.randint(0, 256, (7, 9, 3), generator=generator, dtype=torch.uint8)
-    store = store_images([torch.full((4, 5, 3), 80, dtype=torch.uint8), photo], None, "cpu")
-    flat = torch.arange(20 + 63)
-    found = contrast_around(store, PixelBatch(store.locate(flat), flat, torch.ones(83)))
-    assert not found[:20].any()
-    grey = photo.double().mean(-1)
-    for row, col in ((0, 0), (3, 4), (6, 7)):
-        rows, cols = ([min(max(at + d, 0), size - 1) for d in (-2, 0, 2)] for at, size in ((row, 7), (col, 9)))
-        expected = grey[rows][:, cols].std(correction=0)
-        assert float(found[20 + 9 * row + col]) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_a_push_inwards_moves_what_textured_pixels_show_and_nothing_else():

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from neus_ns.data.frame import SceneFrame, similarity, transform_points
+from neus_ns.losses.geometric import normal_change
 from neus_ns.methods import neus_hash_config
 from neus_ns.models.pipeline import SurfacePipeline, SurfacePipelineConfig, surface_pipeline
 from neus_ns.models.scene_type import background_for, points_weight_for
@@ -138,6 +139,26 @@ def test_the_sampler_is_told_what_shines(capture, tmp_path):
         assert not sampler.shines
         pipeline.set_progress(0.4)
         assert sampler.shines is shines
+
+
+def test_normals_are_told_how_plain_the_photograph_is_on_their_own_ray(capture, tmp_path):
+    pipeline = pipeline_of(trained(tiny_config(capture[0], tmp_path, 20)))
+    model = pipeline.surface_model
+    pipeline.train()
+    bundle, batch = pipeline.datamanager.next_train(20)
+    outputs = model(bundle)
+    off, samples = outputs["off_rays"], outputs["samples"]
+    ray = samples.on_rays.sections.ray_index
+    for row in range(0, len(off.ray_index), 50):
+        same = (samples.gradient == off.gradient_on_rays[row]).all(1)
+        assert off.ray_index[row] in ray[same]
+    batch["plain"] = torch.rand(len(batch["plain"]), generator=torch.Generator().manual_seed(0))
+    weights, beside = model.config.weights, off.sample.gradient[-len(off.ray_index) :]
+    expected = normal_change(off.gradient_on_rays, beside, batch["plain"][off.ray_index], weights.smooth_plain)
+    smooth = model.geometry_losses(outputs, batch)["smooth"]
+    torch.testing.assert_close(smooth, weights.smooth * expected)
+    weights.smooth_plain *= 2
+    assert model.geometry_losses(outputs, batch)["smooth"] > smooth
 
 
 def test_a_batch_of_evaluation_has_losses_too(capture, bare_capture, tmp_path):

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from neus_ns.data.camera_rays import CameraRays
 from neus_ns.data.checks_files import check_outline
+from neus_ns.data.contrast import plain_all_around
 from neus_ns.data.dataset import SurfaceDataset
 from neus_ns.data.free_memory import require_room_for_photographs
 from neus_ns.data.pinhole_views import pinhole_views
@@ -171,7 +172,7 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
         return self.eval_dataset
 
     def next_train(self, step: int) -> tuple[RayBundle, dict]:
-        """Rays and pixels of one training step; `image`, `fg_mask` (with masks), `indices` and `pixel_weight`."""
+        """Rays and pixels of one training step; `image`, `fg_mask` (with masks), `indices`, `pixel_weight`, `plain`."""
         self.train_count += 1
         assert self.train_pixel_sampler is not None
         pixels = self.train_pixel_sampler.propose(self.train_store, self.train_pixel_sampler.num_rays_per_batch)
@@ -214,6 +215,7 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
             moved = pixels.positions - pixels.positions.detach()
             rgb = rgb + (store.colour_slope(pixels.indices) @ moved[:, :, None])[:, :, 0]
         batch = {"image": rgb, "indices": pixels.indices, "pixel_weight": pixels.weight[:, None]}
+        batch["plain"] = plain_all_around(store, pixels)
         if foreground is not None:
             batch["fg_mask"] = foreground
         return {key: value.to(self.device) for key, value in batch.items()}

@@ -6,17 +6,15 @@ mask says there is not to be taken at its word. Where a photograph is plain, it 
 
 from dataclasses import dataclass, field
 
-import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
+from neus_ns.data.contrast import contrast_around
 from neus_ns.data.datamanager import SurfaceDataManager, SurfaceDataManagerConfig
 from neus_ns.data.pixel_store import FOREGROUND_LEVEL, PixelStore
 from neus_ns.pixels.base import PixelBatch
 
 _OPAQUE = 255
-# Pixels between those by which the contrast around one is judged: three by three of them cover five by five.
-_APART = 2
 
 
 def on_mask_edge(store: PixelStore, pixels: PixelBatch) -> Bool[Tensor, " rays"]:
@@ -29,13 +27,6 @@ def on_mask_edge(store: PixelStore, pixels: PixelBatch) -> Bool[Tensor, " rays"]
         other = store.fg.index_select(0, store.beside(indices, down, right))
         edge |= (other >= FOREGROUND_LEVEL) != (own >= FOREGROUND_LEVEL)
     return edge
-
-
-def contrast_around(store: PixelStore, pixels: PixelBatch) -> Float[Tensor, " rays"]:
-    """Standard deviation of grey around each pixel, in levels of 255."""
-    indices, reach = pixels.indices.to(store.device), (-_APART, 0, _APART)
-    around = [store.rgb.index_select(0, store.beside(indices, down, right)) for down in reach for right in reach]
-    return torch.stack(around).float().mean(-1).std(0, correction=0)
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """What the surface must be like, whatever the photographs show."""
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -13,16 +14,25 @@ def eikonal(gradient: Float[Tensor, "samples 3"]) -> Float[Tensor, ""]:
     return ((gradient.norm(dim=-1) - 1) ** 2).sum() / max(len(gradient), 1)
 
 
-def normal_change(gradient: Float[Tensor, "points 3"], beside: Float[Tensor, "points 3"]) -> Float[Tensor, ""]:
-    """Mean robust difference between the unit normals of points and of others beside them (after UNISURF, eq. 8).
+def normal_change(
+    gradient: Float[Tensor, "points 3"],
+    beside: Float[Tensor, "points 3"],
+    plain: Float[Tensor, " points"],
+    plain_weight: float,
+) -> Float[Tensor, ""]:
+    """Mean difference between the unit normals of points and of others beside them (after UNISURF, eq. 8).
 
-        2 k c / (c + k^2),   c = |n - n'|^2
+        (1 - p) 2 k c / (c + k^2) + p w sqrt(c),   c = |n - n'|^2
 
-    A turn by much more than k is an edge, or the other side of something thin, and is let be (Geman and McClure);
-    what no photograph decides, such as a dark plate without texture, comes out flat.
+    p near zero: a turn by much more than k is an edge, or the other side of something thin, and is let be (Geman and
+    McClure). p near one, where photographs show nothing far and wide: every turn counts, and a small one is not
+    forgiven, since all of them together are a dent that some sheen explains (total variation of the normal).
     """
     change = (F.normalize(gradient, dim=-1) - F.normalize(beside, dim=-1)).square().sum(-1)
-    return (2 * _EDGE * change / (change + _EDGE**2)).sum() / max(len(gradient), 1)
+    edges_be = 2 * _EDGE * change / (change + _EDGE**2)
+    # The small number keeps the slope finite where two normals are the same.
+    flat = plain_weight * (change + 1e-8).sqrt()
+    return torch.lerp(edges_be, flat, plain).sum() / max(len(gradient), 1)
 
 
 def below_bound(sdf: Float[Tensor, " points"], bound: Float[Tensor, " points"]) -> Float[Tensor, ""]:

@@ -108,13 +108,6 @@ class NeuralangeloModel(NeusHashModel):
             outputs["seen"] = seen, self.field.sdf_network.sdf(seen.points)
         return outputs
 
-    def get_loss_dict(
-        self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Any] | None = None
-    ) -> dict[str, Tensor]:
-        """As the parent's, which is also told how plain the photographs are there."""
-        outputs["contrast"] = batch["contrast"]
-        return super().get_loss_dict(outputs, batch, metrics_dict)
-
     def term_weights(self) -> dict[str, float]:
         """What each loss term is multiplied by at this point of the training."""
         weights, factors = self.config.weights, super().term_weights()
@@ -134,15 +127,15 @@ class NeuralangeloModel(NeusHashModel):
             "mask_mse": weights.mask_mse * silhouette_mse(opacity, mask, sure),
         }
 
-    def geometry_losses(self, outputs: dict[str, Any]) -> dict[str, Tensor]:
+    def geometry_losses(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Tensor]:
         """The parent's, curvature, and what the photographs' structure-from-motion points say."""
-        losses, factor = super().geometry_losses(outputs), self.term_weights()
+        losses, factor = super().geometry_losses(outputs, batch), self.term_weights()
         # Poses that are corrected must not learn from this: cameras would move to where the surface is flat.
         at: SurfaceSamples | SdfSample = outputs["samples"] if self.camera_poses is None else outputs["off_rays"].sample
         if at.laplacian is not None and factor["curvature"] > 0:
             losses["curvature"] = factor["curvature"] * curvature(at.laplacian)
         if factor["inward"] > 0:
-            losses["inward"] = factor["inward"] * self.inward_loss(outputs["samples"], outputs["contrast"])
+            losses["inward"] = factor["inward"] * self.inward_loss(outputs["samples"], batch["contrast"])
         if "seen" in outputs:
             seen, sdf = outputs["seen"]
             losses["sfm"] = factor["sfm"] * self.seen_loss(seen, sdf)

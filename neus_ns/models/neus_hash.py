@@ -293,13 +293,14 @@ class NeusHashModel(Model):
         # Fog before a camera within the scene explains its photograph; to the end sightlines say that there is none.
         in_sight = _SURFACE_POINTS if self.points_strength > 0 or PRESETS[self.config.scene_type].inside_out else 0
         known = self.known_space.draw(_FREE_POINTS, in_sight, surface)
-        beside, gradient = samples.points[:0], samples.gradient[:0]
+        chosen = samples.on_rays.sections.ray_index.new_zeros(0)
         if self.config.weights.smooth > 0 and len(samples.points):
             # The small number lets a batch that meets nothing choose as well.
             chosen = torch.multinomial(samples.weights + 1e-9, _SMOOTHED_POINTS, replacement=True)
-            gradient = samples.gradient[chosen]
-            beside = samples.points[chosen] + along_surface(gradient.detach(), self.config.weights.smooth_reach)
-        return OffRays(known, self.field.sdf_network.sample(torch.cat([known.free, known.surface, beside])), gradient)
+        gradient = samples.gradient[chosen]
+        beside = samples.points[chosen] + along_surface(gradient.detach(), self.config.weights.smooth_reach)
+        sample = self.field.sdf_network.sample(torch.cat([known.free, known.surface, beside]))
+        return OffRays(known, sample, gradient, samples.on_rays.sections.ray_index[chosen])
 
     def compare_patches(self, samples: SurfaceSamples, view: Int64[Tensor, " rays"]) -> PatchLoss:
         """How far photographs disagree about the surface that rays of these views meet."""
@@ -320,8 +321,7 @@ class NeusHashModel(Model):
     def get_loss_dict(
         self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Any] | None = None
     ) -> dict[str, Tensor]:
-        """Every loss term, weighted here and in `geometry_losses`, which evaluation leaves out; in training the metrics
-        also show each before its weight, and every weight."""
+        """Every loss term, weighted; in training the metrics also show each before its weight, and every weight."""
         weights = self.config.weights
         counting = Photographed.of(batch, self.has_masks, self.device).counting(weights.black)
         colour, outputs["ray_error"] = colour_l1(outputs["rgb"], self.target_colour(outputs, batch), counting)
@@ -329,7 +329,7 @@ class NeusHashModel(Model):
         if self.has_masks:
             losses |= self.mask_losses(outputs["accumulation"][:, 0], batch)
         if "off_rays" in outputs:
-            losses |= self.geometry_losses(outputs)
+            losses |= self.geometry_losses(outputs, batch)
             if metrics_dict is not None:
                 metrics_dict.update(terms_and_weights(losses, self.term_weights()))
         return losses
@@ -351,7 +351,7 @@ class NeusHashModel(Model):
         """What the silhouette must be like."""
         return {"mask": self.config.weights.mask * opacity_bce(opacity, batch["fg_mask"].to(self.device)[:, 0])}
 
-    def geometry_losses(self, outputs: dict[str, Any]) -> dict[str, Tensor]:
+    def geometry_losses(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Tensor]:
         """What the distance must be like whatever the photographs show, and where something is known of it."""
         weights = self.config.weights
         off_rays: OffRays = outputs["off_rays"]
@@ -361,7 +361,9 @@ class NeusHashModel(Model):
         losses = {"eikonal": weights.eikonal * eikonal(gradient)}
         free, surface, _ = sample.sdf.split([len(known.free), len(known.surface), len(on_rays)])
         if len(on_rays):
-            losses["smooth"] = weights.smooth * normal_change(on_rays, sample.gradient[-len(on_rays) :])
+            plain = batch["plain"].to(self.device)[off_rays.ray_index]
+            change = normal_change(on_rays, sample.gradient[-len(on_rays) :], plain, weights.smooth_plain)
+            losses["smooth"] = weights.smooth * change
         if len(surface):
             losses["points"] = self.points_pull * on_surface(surface)
         if len(free):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from neus_ns.fields.sdf import SdfSample
@@ -31,3 +31,5 @@ class OffRays:
     sample: SdfSample
     gradient_on_rays: Float[Tensor, "beside 3"]
     """The gradient at the samples that the last points lie beside."""
+    ray_index: Int[Tensor, " beside"]
+    """The rays of those samples."""
