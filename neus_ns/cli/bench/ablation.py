@@ -47,6 +47,7 @@ VARIANTS: dict[str, Variant] = {
     "no-coarse-to-fine": Variant("all levels from the start", {"model.schedule.levels_until": 0.0}),
     "slow-levels": Variant("the last level opened at half of a training", {"model.schedule.levels_until": 0.5}),
     "no-smooth": Variant("normals of neighbours free", {"model.weights.smooth": 0.0}),
+    "no-flat": Variant("plain places hardly flatter than others", {"model.weights.smooth_plain": 1.0}),
     "neus-hash": Variant("the fast method, as a yardstick", method="neus-hash"),
 }
 
