@@ -46,11 +46,13 @@ def test_normal_change_lets_edges_be_and_flattens_what_bends_a_little():
 
 
 def test_where_photographs_are_plain_the_smallest_turn_is_pulled_back_as_hard_as_a_large_one():
-    assert pull(0.01, plain=1.0) == pytest.approx(20.0, rel=0.01)
-    assert pull(1.0, plain=1.0) == pytest.approx(20.0 * math.cos(0.5), rel=0.01)
-    assert pull(0.01, plain=0.0) < 1.0
+    def extra(angle: float, plain: float) -> float:
+        return pull(angle, plain) - pull(angle, 0.0)
+
+    assert extra(0.01, plain=1.0) == pytest.approx(20.0, rel=0.01)
+    assert extra(1.0, plain=1.0) == pytest.approx(20.0 * math.cos(0.5), rel=0.01)
+    assert extra(0.3, plain=0.25) == pytest.approx(0.25 * extra(0.3, plain=1.0), rel=1e-5)
     assert math.isfinite(pull(0.0, plain=1.0))
-    assert pull(0.3, plain=0.25) == pytest.approx(0.75 * pull(0.3, 0.0) + 0.25 * pull(0.3, 1.0), rel=1e-5)
 
 
 def test_bound_punishes_only_what_falls_short():

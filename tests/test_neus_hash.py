@@ -9,7 +9,7 @@ from neus_ns.data.frame import SceneFrame, similarity, transform_points
 from neus_ns.losses.geometric import normal_change
 from neus_ns.methods import neus_hash_config
 from neus_ns.models.pipeline import SurfacePipeline, SurfacePipelineConfig, surface_pipeline
-from neus_ns.models.scene_type import background_for, points_weight_for
+from neus_ns.models.scene_type import background_for, plain_weight_for, points_weight_for
 from neus_ns.training.trainer import SurfaceTrainer, SurfaceTrainerConfig
 from tests.scenes import Ball, one_view, seen_tracks, tiny_capture
 
@@ -153,12 +153,20 @@ def test_normals_are_told_how_plain_the_photograph_is_on_their_own_ray(capture, 
         same = (samples.gradient == off.gradient_on_rays[row]).all(1)
         assert off.ray_index[row] in ray[same]
     batch["plain"] = torch.rand(len(batch["plain"]), generator=torch.Generator().manual_seed(0))
-    weights, beside = model.config.weights, off.sample.gradient[-len(off.ray_index) :]
-    expected = normal_change(off.gradient_on_rays, beside, batch["plain"][off.ray_index], weights.smooth_plain)
-    smooth = model.geometry_losses(outputs, batch)["smooth"]
-    torch.testing.assert_close(smooth, weights.smooth * expected)
-    weights.smooth_plain *= 2
-    assert model.geometry_losses(outputs, batch)["smooth"] > smooth
+    weight, beside = model.config.weights.smooth, off.sample.gradient[-len(off.ray_index) :]
+    smooth = []
+    for model.plain_weight in (0.0, 20.0):
+        smooth.append(model.geometry_losses(outputs, batch)["smooth"])
+        expected = normal_change(off.gradient_on_rays, beside, batch["plain"][off.ray_index], model.plain_weight)
+        torch.testing.assert_close(smooth[-1], weight * expected)
+    assert smooth[1] > smooth[0]
+
+
+def test_what_is_plain_is_flat_indoors_only_unless_asked_for():
+    assert (
+        plain_weight_for("indoor", None) > 0 == plain_weight_for("object", None) == plain_weight_for("unbounded", None)
+    )
+    assert plain_weight_for("object", 3.0) == 3.0 and plain_weight_for("indoor", 0.0) == 0.0
 
 
 def test_a_batch_of_evaluation_has_losses_too(capture, bare_capture, tmp_path):

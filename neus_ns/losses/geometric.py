@@ -1,6 +1,5 @@
 """What the surface must be like, whatever the photographs show."""
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -22,17 +21,17 @@ def normal_change(
 ) -> Float[Tensor, ""]:
     """Mean difference between the unit normals of points and of others beside them (after UNISURF, eq. 8).
 
-        (1 - p) 2 k c / (c + k^2) + p w sqrt(c),   c = |n - n'|^2
+        2 k c / (c + k^2) + p w sqrt(c),   c = |n - n'|^2
 
-    p near zero: a turn by much more than k is an edge, or the other side of something thin, and is let be (Geman and
-    McClure). p near one, where photographs show nothing far and wide: every turn counts, and a small one is not
-    forgiven, since all of them together are a dent that some sheen explains (total variation of the normal).
+    A turn by much more than k is an edge, or the other side of something thin, and is let be (Geman and McClure).
+    Where p is near one, photographs show nothing far and wide: with w > 0 every turn counts there, and a small one is
+    not forgiven, since all of them together are a dent that some sheen explains (total variation of the normal).
     """
     change = (F.normalize(gradient, dim=-1) - F.normalize(beside, dim=-1)).square().sum(-1)
     edges_be = 2 * _EDGE * change / (change + _EDGE**2)
     # The small number keeps the slope finite where two normals are the same.
-    flat = plain_weight * (change + 1e-8).sqrt()
-    return torch.lerp(edges_be, flat, plain).sum() / max(len(gradient), 1)
+    flat = plain * plain_weight * (change + 1e-8).sqrt()
+    return (edges_be + flat).sum() / max(len(gradient), 1)
 
 
 def below_bound(sdf: Float[Tensor, " points"], bound: Float[Tensor, " points"]) -> Float[Tensor, ""]:

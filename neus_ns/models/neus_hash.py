@@ -39,7 +39,7 @@ from neus_ns.models.photographed import Photographed
 from neus_ns.models.pictures import image_metrics_and_pictures
 from neus_ns.models.samples import OffRays, SurfaceSamples
 from neus_ns.models.sampling import SamplingConfig
-from neus_ns.models.scene_type import PRESETS, BackgroundChoice, background_for, points_weight_for
+from neus_ns.models.scene_type import PRESETS, BackgroundChoice, background_for, plain_weight_for, points_weight_for
 from neus_ns.models.schedule import SurfaceSchedule
 from neus_ns.rays.beside import along_surface
 from neus_ns.rays.bounds import clip_to_unit_ball, without_sliding
@@ -115,6 +115,7 @@ class NeusHashModel(Model):
             background_for(config.scene_type, config.background, self.has_masks), config.appearance_width, kernels
         )
         self.points_weight = points_weight_for(config.scene_type, config.weights.points, self.has_masks)
+        self.plain_weight = plain_weight_for(config.scene_type, config.weights.smooth_plain)
         self.grid = OccupancyGrid(config.sampling.grid_resolution, config.sampling.grid_parts)
         self.known_space = KnownSpace(config.sampling.grid_resolution)
         self.gloss = GlossWatch()
@@ -361,9 +362,8 @@ class NeusHashModel(Model):
         losses = {"eikonal": weights.eikonal * eikonal(gradient)}
         free, surface, _ = sample.sdf.split([len(known.free), len(known.surface), len(on_rays)])
         if len(on_rays):
-            plain = batch["plain"].to(self.device)[off_rays.ray_index]
-            change = normal_change(on_rays, sample.gradient[-len(on_rays) :], plain, weights.smooth_plain)
-            losses["smooth"] = weights.smooth * change
+            plain, beside = batch["plain"].to(self.device)[off_rays.ray_index], sample.gradient[-len(on_rays) :]
+            losses["smooth"] = weights.smooth * normal_change(on_rays, beside, plain, self.plain_weight)
         if len(surface):
             losses["points"] = self.points_pull * on_surface(surface)
         if len(free):

@@ -21,6 +21,8 @@ class ScenePreset:
 
 # Weight of the points where all of them are of what is wanted.
 POINTS_WEIGHT = 3.0
+# How much flatter than elsewhere what is plain should be, where people build it flat.
+PLAIN_WEIGHT = 20.0
 
 PRESETS: dict[SceneType, ScenePreset] = {
     # An object seen from around it.
@@ -49,3 +51,13 @@ def points_weight_for(scene_type: SceneType, choice: float | None, has_masks: bo
     if choice is not None:
         return choice
     return POINTS_WEIGHT if has_masks or PRESETS[scene_type].inside_out else 0.0
+
+
+def plain_weight_for(scene_type: SceneType, choice: float | None) -> float:
+    """How much flatter than elsewhere a surface should be where photographs are plain far and wide.
+
+    That is how rooms are built. An object without texture may as well be round: a glazed bowl came out dented.
+    """
+    if choice is not None:
+        return choice
+    return PLAIN_WEIGHT if PRESETS[scene_type].inside_out else 0.0
