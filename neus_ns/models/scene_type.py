@@ -56,7 +56,7 @@ def points_weight_for(scene_type: SceneType, choice: float | None, has_masks: bo
 def plain_weight_for(scene_type: SceneType, choice: float | None) -> float:
     """How much flatter than elsewhere a surface should be where photographs are plain far and wide.
 
-    That is how rooms are built. An object without texture may as well be round: a glazed bowl came out dented.
+    That is how rooms are built. A plate without texture gains by it too, but other objects come out far worse.
     """
     if choice is not None:
         return choice
