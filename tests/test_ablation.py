@@ -56,12 +56,12 @@ def pipeline_of(variant: str, capture: Path) -> SurfacePipeline:
 
 def test_each_variant_is_without_what_its_name_says_and_nothing_else(capture: Path) -> None:
     whole = set(pipeline_of(FULL, capture).get_train_loss_dict(1)[1])
-    assert {"mask", "mask_mse", "sfm", "smooth", "free_space", "patches", "inward"} <= whole
+    assert {"mask", "mask_mse", "sfm", "smooth", "free_space", "patches", "inward", "flat"} <= whole
     missing = {
         # Without masks nobody knows which points are of the object.
-        "no-masks": {"mask", "mask_mse", "sfm"},
-        "no-masks-pull": {"mask", "mask_mse"},
-        "no-witnesses": {"mask", "mask_mse", "sfm", "patches", "free_space"},
+        "no-masks": {"mask", "mask_mse", "sfm", "flat"},
+        "no-masks-pull": {"mask", "mask_mse", "flat"},
+        "no-witnesses": {"mask", "mask_mse", "sfm", "flat", "patches", "free_space"},
         "no-sfm": {"sfm"},
         "no-points": {"sfm"},
         "taps-first": set(),
@@ -69,13 +69,14 @@ def test_each_variant_is_without_what_its_name_says_and_nothing_else(capture: Pa
         "no-curvature": set(),
         "no-patches": {"patches"},
         "no-inward": {"inward"},
+        "no-flat": {"flat"},
         "no-coarse-to-fine": set(),
         "slow-levels": set(),
     }
     for name, terms in missing.items():
         found = set(pipeline_of(name, capture).get_train_loss_dict(1)[1])
         assert whole - found == terms and found - whole == ({"curvature"} if name == "taps" else set()), name
-    for name, terms in (("no-mask-loss", {"mask", "mask_mse"}), ("no-smooth", {"smooth"})):
+    for name, terms in (("no-mask-loss", {"mask", "mask_mse"}), ("no-smooth", {"smooth", "flat"})):
         factors = pipeline_of(name, capture).surface_model.term_weights()
         # Without taps nobody knows the curvature.
         assert {term for term, factor in factors.items() if factor == 0.0} == terms | {"curvature"}, name

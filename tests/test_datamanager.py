@@ -202,7 +202,7 @@ def test_train_and_eval_batches_show_the_pixels_their_rays_go_through(tmp_path: 
         (data.next_train(0), data.train_dataset, 200),
         (data.next_eval(0), data.eval_dataset, 100),
     ):
-        assert set(batch) == {"image", "indices", "pixel_weight", "plain"} | ({"fg_mask"} if masks else set())
+        assert set(batch) == {"image", "indices", "pixel_weight"} | ({"fg_mask"} if masks else set())
         assert rays.camera_indices is not None
         view, row, col = batch["indices"].unbind(-1)
         items = [dataset[index] for index in range(len(dataset))]

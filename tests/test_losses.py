@@ -1,11 +1,12 @@
 """Laws of the losses."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 
-from neus_ns.losses.geometric import below_bound, eikonal, normal_change, on_surface, opacity_bce
+from neus_ns.losses.geometric import below_bound, eikonal, normal_change, normal_variation, on_surface, opacity_bce
 from neus_ns.losses.photometric import colour_l1, even_contrast
 
 
@@ -20,39 +21,34 @@ def facing(angle: float) -> torch.Tensor:
     return torch.tensor([[math.cos(angle), math.sin(angle), 0.0]])
 
 
-def change(own: torch.Tensor, beside: torch.Tensor, plain: float = 0.0, weight: float = 20.0) -> torch.Tensor:
-    return normal_change(own, beside, torch.full((len(own),), plain), weight)
+def variation(own: torch.Tensor, beside: torch.Tensor, plain: float = 1.0) -> torch.Tensor:
+    return normal_variation(own, beside, torch.full((len(own),), plain))
 
 
-def test_normal_change_asks_for_directions_and_not_for_lengths():
-    for plain in (0.0, 1.0):
-        assert change(3 * facing(0.3), facing(0.3), plain, 1.0) < 2e-4
-        torch.testing.assert_close(
-            change(facing(0.0), 5 * facing(0.2), plain), change(facing(0.0), facing(0.2), plain), msg=str(plain)
-        )
-        assert change(torch.zeros(0, 3), torch.zeros(0, 3), plain) == 0
+@pytest.mark.parametrize("loss", [normal_change, variation])
+def test_normals_are_compared_as_directions_and_not_by_length(loss):
+    assert loss(3 * facing(0.3), facing(0.3)) < 2e-4
+    torch.testing.assert_close(loss(facing(0.0), 5 * facing(0.2)), loss(facing(0.0), facing(0.2)))
+    assert loss(torch.zeros(0, 3), torch.zeros(0, 3)) == 0
 
 
-def pull(angle: float, plain: float) -> float:
+def pull(loss, angle: float) -> float:
     """How hard the loss turns a normal back that is turned so far from its neighbour's."""
     turned = torch.tensor(angle, requires_grad=True)
     beside = torch.stack([turned.cos(), turned.sin(), torch.zeros(())])[None]
-    (slope,) = torch.autograd.grad(change(facing(0.0), beside, plain), turned)
+    (slope,) = torch.autograd.grad(loss(facing(0.0), beside), turned)
     return float(slope)
 
 
 def test_normal_change_lets_edges_be_and_flattens_what_bends_a_little():
-    assert pull(0.15, plain=0.0) > 10 * pull(math.pi / 2, plain=0.0) > 0
+    assert pull(normal_change, 0.15) > 10 * pull(normal_change, math.pi / 2) > 0
 
 
 def test_where_photographs_are_plain_the_smallest_turn_is_pulled_back_as_hard_as_a_large_one():
-    def extra(angle: float, plain: float) -> float:
-        return pull(angle, plain) - pull(angle, 0.0)
-
-    assert extra(0.01, plain=1.0) == pytest.approx(20.0, rel=0.01)
-    assert extra(1.0, plain=1.0) == pytest.approx(20.0 * math.cos(0.5), rel=0.01)
-    assert extra(0.3, plain=0.25) == pytest.approx(0.25 * extra(0.3, plain=1.0), rel=1e-5)
-    assert math.isfinite(pull(0.0, plain=1.0))
+    assert pull(variation, 0.01) == pytest.approx(1.0, rel=0.01)
+    assert pull(variation, 1.0) == pytest.approx(math.cos(0.5), rel=0.01)
+    assert pull(partial(variation, plain=0.25), 0.3) == pytest.approx(0.25 * pull(variation, 0.3), rel=1e-5)
+    assert math.isfinite(pull(variation, 0.0))
 
 
 def test_bound_punishes_only_what_falls_short():

@@ -1,12 +1,16 @@
 """neus-hash as a whole, on a tiny ball: it trains, resumes, renders, and answers in nerfstudio's terms."""
 
+import itertools
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
 from neus_ns.data.frame import SceneFrame, similarity, transform_points
-from neus_ns.losses.geometric import normal_change
+from neus_ns.data.region import SceneType
+from neus_ns.losses.geometric import normal_variation
+from neus_ns.losses.photometric import colour_l1, even_contrast
 from neus_ns.methods import neus_hash_config
 from neus_ns.models.pipeline import SurfacePipeline, SurfacePipelineConfig, surface_pipeline
 from neus_ns.models.scene_type import background_for, plain_weight_for, points_weight_for
@@ -112,11 +116,26 @@ def test_without_masks_there_is_a_learned_background_and_no_mask_loss(bare_captu
         assert parameter.grad is not None and parameter.grad.abs().max() > 0
 
 
+def test_without_masks_errors_of_colour_count_as_they_are_unless_asked_for(bare_capture, tmp_path):
+    pipeline = pipeline_of(trained(tiny_config(bare_capture, tmp_path, 2)))
+    model = pipeline.surface_model
+    pipeline.train()
+    bundle, batch = pipeline.datamanager.next_train(2)
+    outputs = model(bundle)
+    target, drawn = model.target_colour(outputs, batch), batch["pixel_weight"][:, 0]
+    for black in (None, 0.2):
+        model.config.weights.black = black
+        everywhere = torch.ones_like(drawn)
+        counting = drawn if black is None else drawn * even_contrast(batch["image"], everywhere, black)
+        expected, _ = colour_l1(outputs["rgb"], target, counting)
+        torch.testing.assert_close(model.get_loss_dict(outputs, batch)["colour"], expected)
+
+
 def test_masks_reach_the_loss(capture, tmp_path):
     pipeline = pipeline_of(trained(tiny_config(capture[0], tmp_path, 2)))
     pipeline.train()
     _, losses, metrics = pipeline.get_train_loss_dict(2)
-    assert set(losses) == {"colour", "eikonal", "smooth", "mask", "free_space"} and losses["mask"] > 0
+    assert set(losses) == {"colour", "eikonal", "smooth", "flat", "mask", "free_space"} and losses["mask"] > 0
     assert torch.isfinite(metrics["psnr"])
 
 
@@ -152,21 +171,29 @@ def test_normals_are_told_how_plain_the_photograph_is_on_their_own_ray(capture, 
     for row in range(0, len(off.ray_index), 50):
         same = (samples.gradient == off.gradient_on_rays[row]).all(1)
         assert off.ray_index[row] in ray[same]
-    batch["plain"] = torch.rand(len(batch["plain"]), generator=torch.Generator().manual_seed(0))
-    weight, beside = model.config.weights.smooth, off.sample.gradient[-len(off.ray_index) :]
-    smooth = []
-    for model.plain_weight in (0.0, 20.0):
-        smooth.append(model.geometry_losses(outputs, batch)["smooth"])
-        expected = normal_change(off.gradient_on_rays, beside, batch["plain"][off.ray_index], model.plain_weight)
-        torch.testing.assert_close(smooth[-1], weight * expected)
-    assert smooth[1] > smooth[0]
+    plain = torch.rand(len(batch["image"]), generator=torch.Generator().manual_seed(0))
+    model.plain_pull = 3.0
+    expected = 3 * normal_variation(off.gradient_on_rays, off.gradient_beside, plain[off.ray_index])
+    torch.testing.assert_close(model.geometry_losses(outputs, batch | {"plain": plain})["flat"], expected)
 
 
-def test_what_is_plain_is_flat_indoors_only_unless_asked_for():
-    assert (
-        plain_weight_for("indoor", None) > 0 == plain_weight_for("object", None) == plain_weight_for("unbounded", None)
-    )
-    assert plain_weight_for("object", 3.0) == 3.0 and plain_weight_for("indoor", 0.0) == 0.0
+def test_what_is_plain_is_told_and_flattened_only_when_photographs_have_carved(capture, tmp_path):
+    pipeline = pipeline_of(trained(tiny_config(capture[0], tmp_path, 2)))
+    pipeline.train()
+    for progress, wanted in ((0.1, False), (0.9, True)):
+        pipeline.set_progress(progress)
+        batch = pipeline.datamanager.next_train(2)[1]
+        losses = pipeline.get_train_loss_dict(2)[1]
+        assert ("plain" in batch) is ("flat" in losses) is wanted
+    assert 0 <= batch["plain"].min() and batch["plain"].max() <= 1
+    assert (batch["plain"][batch["fg_mask"][:, 0] == 0] == 0).all()
+
+
+def test_what_is_plain_is_flat_with_masks_and_indoors_unless_asked_for():
+    for scene_type, has_masks in itertools.product(get_args(SceneType), (True, False)):
+        assert (plain_weight_for(scene_type, None, has_masks) > 0) == (has_masks or scene_type == "indoor")
+        assert plain_weight_for(scene_type, 3.0, has_masks) == 3.0
+        assert plain_weight_for(scene_type, 0.0, has_masks) == 0.0
 
 
 def test_a_batch_of_evaluation_has_losses_too(capture, bare_capture, tmp_path):

@@ -78,6 +78,8 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
     train_store: PixelStore
     last_pixels: PixelBatch | None = None
     """Those of the last next_train."""
+    tells_plain: bool = False
+    """Whether batches say how plain their photographs are around their pixels, which takes some time."""
 
     def __init__(
         self,
@@ -172,7 +174,7 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
         return self.eval_dataset
 
     def next_train(self, step: int) -> tuple[RayBundle, dict]:
-        """Rays and pixels of one training step; `image`, `fg_mask` (with masks), `indices`, `pixel_weight`, `plain`."""
+        """Rays and pixels of a step: `image`, `fg_mask` (with masks), `indices`, `pixel_weight`, `plain` (if told)."""
         self.train_count += 1
         assert self.train_pixel_sampler is not None
         pixels = self.train_pixel_sampler.propose(self.train_store, self.train_pixel_sampler.num_rays_per_batch)
@@ -215,9 +217,12 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
             moved = pixels.positions - pixels.positions.detach()
             rgb = rgb + (store.colour_slope(pixels.indices) @ moved[:, :, None])[:, :, 0]
         batch = {"image": rgb, "indices": pixels.indices, "pixel_weight": pixels.weight[:, None]}
-        batch["plain"] = plain_all_around(store, pixels)
         if foreground is not None:
             batch["fg_mask"] = foreground
+        if self.tells_plain:
+            plain = plain_all_around(store, pixels)
+            # What is not of the object says nothing of its surface.
+            batch["plain"] = plain if foreground is None else plain * foreground[:, 0]
         return {key: value.to(self.device) for key, value in batch.items()}
 
     def observe(self, errors: Float[Tensor, " rays"]) -> None:

@@ -13,25 +13,32 @@ def eikonal(gradient: Float[Tensor, "samples 3"]) -> Float[Tensor, ""]:
     return ((gradient.norm(dim=-1) - 1) ** 2).sum() / max(len(gradient), 1)
 
 
-def normal_change(
-    gradient: Float[Tensor, "points 3"],
-    beside: Float[Tensor, "points 3"],
-    plain: Float[Tensor, " points"],
-    plain_weight: float,
-) -> Float[Tensor, ""]:
+def normal_change(gradient: Float[Tensor, "points 3"], beside: Float[Tensor, "points 3"]) -> Float[Tensor, ""]:
     """Mean difference between the unit normals of points and of others beside them (after UNISURF, eq. 8).
 
-        2 k c / (c + k^2) + p w sqrt(c),   c = |n - n'|^2
+        2 k c / (c + k^2),   c = |n - n'|^2
 
     A turn by much more than k is an edge, or the other side of something thin, and is let be (Geman and McClure).
-    Where p is near one, photographs show nothing far and wide: with w > 0 every turn counts there, and a small one is
-    not forgiven, since all of them together are a dent that some sheen explains (total variation of the normal).
     """
-    change = (F.normalize(gradient, dim=-1) - F.normalize(beside, dim=-1)).square().sum(-1)
-    edges_be = 2 * _EDGE * change / (change + _EDGE**2)
+    change = _turned(gradient, beside)
+    return (2 * _EDGE * change / (change + _EDGE**2)).sum() / max(len(gradient), 1)
+
+
+def normal_variation(
+    gradient: Float[Tensor, "points 3"], beside: Float[Tensor, "points 3"], plain: Float[Tensor, " points"]
+) -> Float[Tensor, ""]:
+    """Mean |n - n'| of the same, each by how `plain` it is: total variation of the normal.
+
+    Where photographs show nothing every turn counts, and a small one is not forgiven, since all of them together are a
+    dent that some sheen explains.
+    """
     # The small number keeps the slope finite where two normals are the same.
-    flat = plain * plain_weight * (change + 1e-8).sqrt()
-    return (edges_be + flat).sum() / max(len(gradient), 1)
+    return (plain * (_turned(gradient, beside) + 1e-8).sqrt()).sum() / max(len(gradient), 1)
+
+
+def _turned(gradient: Float[Tensor, "points 3"], beside: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
+    """Squared distance of unit normals."""
+    return (F.normalize(gradient, dim=-1) - F.normalize(beside, dim=-1)).square().sum(-1)
 
 
 def below_bound(sdf: Float[Tensor, " points"], bound: Float[Tensor, " points"]) -> Float[Tensor, ""]:

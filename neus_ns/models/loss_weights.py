@@ -13,9 +13,9 @@ class LossWeights:
 
     colour: float = 1.0
     """Absolute colour error."""
-    black: float = 0.1
+    black: float | None = None
     """Errors of colour count in proportion to 1 / (brightness + this), brightness from 0 to 1: texture of a dark place
-    is dark as well. Much more than 1: all count alike."""
+    is dark as well. Much more than 1: all count alike. None: 0.1 with masks; without, all alike."""
     eikonal: float = 0.1
     """Departure of the distance's gradient from unit length."""
     mask: float = 0.1
@@ -31,7 +31,7 @@ class LossWeights:
     """How far apart such points typically are, in radii of the region of interest."""
     smooth_plain: float | None = None
     """How many times as much that counts in addition, with no regard for edges, where photographs are plain far and
-    wide. None: 20 indoors, else 0: walls and plates gain much by it, other things may lose as much."""
+    wide, from the schedule's `plain_from` on. None: 20 with masks and indoors, else 0."""
     patches: float = 0.0
     """Disagreement of photographs about patches of the surface (Geo-NeuS); 0 leaves them out. Colours alone leave it
     a little outside of the truth. Not where it shines."""

@@ -27,7 +27,7 @@ from neus_ns.fields.surface_field import SurfaceField, SurfaceFieldConfig
 from neus_ns.kernels.backend import BackendChoice, choose_backend
 from neus_ns.kernels.packed import weights_from_alpha
 from neus_ns.kernels.room import Room
-from neus_ns.losses.geometric import below_bound, eikonal, normal_change, on_surface, opacity_bce
+from neus_ns.losses.geometric import below_bound, eikonal, normal_change, normal_variation, on_surface, opacity_bce
 from neus_ns.losses.photometric import colour_l1
 from neus_ns.models.behind import Behind
 from neus_ns.models.camera_poses import CameraPoses, CameraPosesConfig
@@ -41,7 +41,7 @@ from neus_ns.models.samples import OffRays, SurfaceSamples
 from neus_ns.models.sampling import SamplingConfig
 from neus_ns.models.scene_type import PRESETS, BackgroundChoice, background_for, plain_weight_for, points_weight_for
 from neus_ns.models.schedule import SurfaceSchedule
-from neus_ns.rays.beside import along_surface
+from neus_ns.rays.beside import along_surface, places_on_surface
 from neus_ns.rays.bounds import clip_to_unit_ball, without_sliding
 from neus_ns.rays.look import look
 from neus_ns.rays.occupancy import OccupancyGrid
@@ -115,7 +115,7 @@ class NeusHashModel(Model):
             background_for(config.scene_type, config.background, self.has_masks), config.appearance_width, kernels
         )
         self.points_weight = points_weight_for(config.scene_type, config.weights.points, self.has_masks)
-        self.plain_weight = plain_weight_for(config.scene_type, config.weights.smooth_plain)
+        self.plain_weight = plain_weight_for(config.scene_type, config.weights.smooth_plain, self.has_masks)
         self.grid = OccupancyGrid(config.sampling.grid_resolution, config.sampling.grid_parts)
         self.known_space = KnownSpace(config.sampling.grid_resolution)
         self.gloss = GlossWatch()
@@ -168,6 +168,7 @@ class NeusHashModel(Model):
         self.field.colour_network.view_strength = schedule.view_strength(progress, self.gloss.matt)
         self.points_strength = schedule.points_strength(progress)
         self.points_pull = self.points_weight * self.points_strength
+        self.plain_pull = self.config.weights.smooth * self.plain_weight * schedule.plain_strength(progress)
         # Reflections agree about another surface than the true one.
         self.patches_strength = 0.0 if self.gloss.shines else schedule.patches_strength(progress)
         if self.camera_poses is not None:
@@ -294,10 +295,7 @@ class NeusHashModel(Model):
         # Fog before a camera within the scene explains its photograph; to the end sightlines say that there is none.
         in_sight = _SURFACE_POINTS if self.points_strength > 0 or PRESETS[self.config.scene_type].inside_out else 0
         known = self.known_space.draw(_FREE_POINTS, in_sight, surface)
-        chosen = samples.on_rays.sections.ray_index.new_zeros(0)
-        if self.config.weights.smooth > 0 and len(samples.points):
-            # The small number lets a batch that meets nothing choose as well.
-            chosen = torch.multinomial(samples.weights + 1e-9, _SMOOTHED_POINTS, replacement=True)
+        chosen = places_on_surface(samples.weights, _SMOOTHED_POINTS if self.config.weights.smooth > 0 else 0)
         gradient = samples.gradient[chosen]
         beside = samples.points[chosen] + along_surface(gradient.detach(), self.config.weights.smooth_reach)
         sample = self.field.sdf_network.sample(torch.cat([known.free, known.surface, beside]))
@@ -316,8 +314,7 @@ class NeusHashModel(Model):
     def target_colour(self, outputs: dict[str, Any], batch: dict[str, Any]) -> Float[Tensor, "rays 3"]:
         """What the rendering should be, before the same background."""
         # Only training draws a background of its own for every ray.
-        pixels = Photographed.of(batch, self.has_masks, self.device)
-        return pixels.before(outputs.get("behind", self.behind.shade))
+        return Photographed.of(batch, self.has_masks, self.device).before(outputs.get("behind", self.behind.shade))
 
     def get_loss_dict(
         self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Any] | None = None
@@ -344,13 +341,14 @@ class NeusHashModel(Model):
             "eikonal": weights.eikonal,
             "free_space": weights.free_space,
             "smooth": weights.smooth,
+            "flat": self.plain_pull,
             "points": self.points_pull,
             "patches": weights.patches * self.patches_strength,
         }
 
     def mask_losses(self, opacity: Float[Tensor, " rays"], batch: dict[str, Any]) -> dict[str, Tensor]:
         """What the silhouette must be like."""
-        return {"mask": self.config.weights.mask * opacity_bce(opacity, batch["fg_mask"].to(self.device)[:, 0])}
+        return {"mask": self.config.weights.mask * opacity_bce(opacity, batch["fg_mask"].to(opacity)[:, 0])}
 
     def geometry_losses(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Tensor]:
         """What the distance must be like whatever the photographs show, and where something is known of it."""
@@ -362,8 +360,10 @@ class NeusHashModel(Model):
         losses = {"eikonal": weights.eikonal * eikonal(gradient)}
         free, surface, _ = sample.sdf.split([len(known.free), len(known.surface), len(on_rays)])
         if len(on_rays):
-            plain, beside = batch["plain"].to(self.device)[off_rays.ray_index], sample.gradient[-len(on_rays) :]
-            losses["smooth"] = weights.smooth * normal_change(on_rays, beside, plain, self.plain_weight)
+            losses["smooth"] = weights.smooth * normal_change(on_rays, off_rays.gradient_beside)
+        if len(on_rays) and self.plain_pull > 0:
+            plain = batch["plain"].to(self.device)[off_rays.ray_index]
+            losses["flat"] = self.plain_pull * normal_variation(on_rays, off_rays.gradient_beside, plain)
         if len(surface):
             losses["points"] = self.points_pull * on_surface(surface)
         if len(free):
@@ -377,7 +377,6 @@ class NeusHashModel(Model):
         if "gradient" not in outputs:
             return {}
         error = outputs["rgb"].detach() - self.target_colour(outputs, batch)
-        rays, samples = len(error), len(outputs["gradient"])
         patches = {"patches_used": outputs["patches"].used} if "patches" in outputs else {}
         return patches | {
             "psnr": -10 * torch.log10(error.square().mean()),
@@ -385,8 +384,8 @@ class NeusHashModel(Model):
             "view_strength": torch.tensor(self.field.colour_network.view_strength),
             "active_levels": self.field.sdf_network.grid.active_levels,
             "occupied_share": self.grid.share,
-            "samples_per_ray": torch.tensor(samples / max(rays, 1)),
-            "rays": torch.tensor(float(rays)),
+            "samples_per_ray": torch.tensor(len(outputs["gradient"]) / max(len(error), 1)),
+            "rays": torch.tensor(float(len(error))),
         }
 
     def get_image_metrics_and_images(

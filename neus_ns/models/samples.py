@@ -33,3 +33,8 @@ class OffRays:
     """The gradient at the samples that the last points lie beside."""
     ray_index: Int[Tensor, " beside"]
     """The rays of those samples."""
+
+    @property
+    def gradient_beside(self) -> Float[Tensor, "beside 3"]:
+        """The gradient at the last points."""
+        return self.sample.gradient[len(self.sample.gradient) - len(self.gradient_on_rays) :]

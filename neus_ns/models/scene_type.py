@@ -21,7 +21,7 @@ class ScenePreset:
 
 # Weight of the points where all of them are of what is wanted.
 POINTS_WEIGHT = 3.0
-# How much flatter than elsewhere what is plain should be, where people build it flat.
+# How much flatter than elsewhere what is plain should be.
 PLAIN_WEIGHT = 20.0
 
 PRESETS: dict[SceneType, ScenePreset] = {
@@ -53,11 +53,12 @@ def points_weight_for(scene_type: SceneType, choice: float | None, has_masks: bo
     return POINTS_WEIGHT if has_masks or PRESETS[scene_type].inside_out else 0.0
 
 
-def plain_weight_for(scene_type: SceneType, choice: float | None) -> float:
+def plain_weight_for(scene_type: SceneType, choice: float | None, has_masks: bool) -> float:
     """How much flatter than elsewhere a surface should be where photographs are plain far and wide.
 
-    That is how rooms are built. A plate without texture gains by it too, but other objects come out far worse.
+    Rooms are built so, and where else nothing tells what is there, luck does. Without masks, though, what is plain
+    mostly is behind the object.
     """
     if choice is not None:
         return choice
-    return PLAIN_WEIGHT if PRESETS[scene_type].inside_out else 0.0
+    return PLAIN_WEIGHT if has_masks or PRESETS[scene_type].inside_out else 0.0

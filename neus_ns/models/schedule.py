@@ -36,6 +36,12 @@ class SurfaceSchedule:
     """So much later both are where nothing shines (`models.gloss`): then parallax alone goes on shaping the surface.
     That is known at 30 % of training; if `view_from` is before, nothing is later."""
 
+    plain_from: float = 0.3
+    """Share of training from which what is plain is flattened, if at all: before, photographs carve, and what is not
+    carved yet would be held up."""
+    plain_rise: float = 0.1
+    """Share of training over which that then rises."""
+
     patches_from: float = 0.3
     """Share of training from which photographs are compared by patches: a surface must be nearly right for that, and
     it must be known whether it shines, since then they are not."""
@@ -51,6 +57,10 @@ class SurfaceSchedule:
     def points_strength(self, progress: float) -> float:
         """One at the start, falling to zero at `points_until`."""
         return 1 - ramp(progress, 0.0, self.points_until)
+
+    def plain_strength(self, progress: float) -> float:
+        """Zero until `plain_from`, one when `plain_rise` has passed as well."""
+        return ramp(progress, self.plain_from, self.plain_from + self.plain_rise)
 
     def patches_strength(self, progress: float) -> float:
         """Zero until `patches_from`, one when `patches_rise` has passed as well."""

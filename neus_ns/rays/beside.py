@@ -1,9 +1,17 @@
-"""Random steps along the surface, for comparing what it is like in one place and beside it."""
+"""Random places of the surface and steps along it, for comparing what it is like in one place and beside it."""
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
+
+
+def places_on_surface(weights: Float[Tensor, " samples"], count: int) -> Int64[Tensor, " places"]:
+    """So many random samples by their weights; of a batch without samples, none."""
+    if count == 0 or len(weights) == 0:
+        return torch.zeros(0, dtype=torch.long, device=weights.device)
+    # The small number lets a batch that meets nothing choose as well.
+    return torch.multinomial(weights + 1e-9, count, replacement=True)
 
 
 def along_surface(gradient: Float[Tensor, "points 3"], reach: float) -> Float[Tensor, "points 3"]:

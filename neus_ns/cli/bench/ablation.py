@@ -8,7 +8,7 @@ from rich.table import Table
 from neus_ns.cli.bench.compare import Spread, runs_of
 from neus_ns.cli.bench.record import Measurement
 from neus_ns.errors import InputError
-from neus_ns.models.scene_type import PLAIN_WEIGHT, POINTS_WEIGHT
+from neus_ns.models.scene_type import POINTS_WEIGHT
 
 FULL = "full"
 
@@ -47,7 +47,7 @@ VARIANTS: dict[str, Variant] = {
     "no-coarse-to-fine": Variant("all levels from the start", {"model.schedule.levels_until": 0.0}),
     "slow-levels": Variant("the last level opened at half of a training", {"model.schedule.levels_until": 0.5}),
     "no-smooth": Variant("normals of neighbours free", {"model.weights.smooth": 0.0}),
-    "flat": Variant("flat where photographs are plain far and wide", {"model.weights.smooth_plain": PLAIN_WEIGHT}),
+    "no-flat": Variant("what is plain far and wide as free as the rest", {"model.weights.smooth_plain": 0.0}),
     "neus-hash": Variant("the fast method, as a yardstick", method="neus-hash"),
 }
 
