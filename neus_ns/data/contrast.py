@@ -14,7 +14,7 @@ _APART = 2
 # boundary, what lies beyond still tells where the surface is.
 _WIDELY = 0.015
 # Contrast in grey levels of 255, the largest within that reach, at which a pixel is half taken as plain.
-_PLAIN = 4.0
+_PLAIN = 2.5
 
 
 def contrast_around(store: PixelStore, pixels: PixelBatch) -> Float[Tensor, " rays"]:
@@ -27,7 +27,7 @@ def contrast_around(store: PixelStore, pixels: PixelBatch) -> Float[Tensor, " ra
 def plain_all_around(store: PixelStore, pixels: PixelBatch) -> Float[Tensor, " rays"]:
     """Near one where the photograph shows nothing far and wide, near zero wherever some texture or an edge is near.
 
-    4^4 / (c^4 + 4^4),   c the largest contrast of 3x3 pixels out of a grid of 5x5
+    k^4 / (c^4 + k^4),   c the largest contrast of 3x3 pixels out of a grid of 5x5
     """
     indices = pixels.indices.to(store.device)
     view = indices[:, 0]

@@ -168,7 +168,8 @@ class NeusHashModel(Model):
         self.field.colour_network.view_strength = schedule.view_strength(progress, self.gloss.matt)
         self.points_strength = schedule.points_strength(progress)
         self.points_pull = self.points_weight * self.points_strength
-        self.plain_pull = self.config.weights.smooth * self.plain_weight * schedule.plain_strength(progress)
+        plain_strength = schedule.plain_strength(progress, PRESETS[self.config.scene_type].inside_out)
+        self.plain_pull = self.config.weights.smooth * self.plain_weight * plain_strength
         # Reflections agree about another surface than the true one.
         self.patches_strength = 0.0 if self.gloss.shines else schedule.patches_strength(progress)
         if self.camera_poses is not None:

@@ -112,6 +112,7 @@ class SurfacePipeline(VanillaPipeline):
         if test_mode == "val":
             self.drawn = DrawnPixels(self.datamanager.train_store)
             self._enter_scene()
+            self.set_progress(0.0)
             if self.world_size == 1:
                 # Under DDP its hooks must see the gradients, so there they take the ordinary way.
                 self.surface_model.scatter_into_gradients()
@@ -236,7 +237,7 @@ class SurfacePipeline(VanillaPipeline):
     def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
         """Load a checkpoint, and set the schedules to where it was in its training."""
         super().load_pipeline(loaded_state, step)
-        self.surface_model.set_progress(float(self.surface_model.progress))
+        self.set_progress(float(self.surface_model.progress))
 
     # Export.
 

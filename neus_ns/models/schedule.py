@@ -36,9 +36,9 @@ class SurfaceSchedule:
     """So much later both are where nothing shines (`models.gloss`): then parallax alone goes on shaping the surface.
     That is known at 30 % of training; if `view_from` is before, nothing is later."""
 
-    plain_from: float = 0.3
+    plain_from: float = 0.1
     """Share of training from which what is plain is flattened, if at all: before, photographs carve, and what is not
-    carved yet would be held up."""
+    carved yet would be held up. Not for rooms, which nothing carves."""
     plain_rise: float = 0.1
     """Share of training over which that then rises."""
 
@@ -58,9 +58,9 @@ class SurfaceSchedule:
         """One at the start, falling to zero at `points_until`."""
         return 1 - ramp(progress, 0.0, self.points_until)
 
-    def plain_strength(self, progress: float) -> float:
-        """Zero until `plain_from`, one when `plain_rise` has passed as well."""
-        return ramp(progress, self.plain_from, self.plain_from + self.plain_rise)
+    def plain_strength(self, progress: float, inside_out: bool) -> float:
+        """Zero until `plain_from`, one when `plain_rise` has passed as well; in rooms one from the start."""
+        return 1.0 if inside_out else ramp(progress, self.plain_from, self.plain_from + self.plain_rise)
 
     def patches_strength(self, progress: float) -> float:
         """Zero until `patches_from`, one when `patches_rise` has passed as well."""
