@@ -129,7 +129,7 @@ def test_everything_it_minimises_is_in_the_log_and_reaches_the_parameters(captur
     # One level of the two that are not there from the start has been opened.
     pipeline.set_progress(0.1)
     _, losses, metrics = pipeline.get_train_loss_dict(3)
-    terms = {"colour", "eikonal", "smooth", "mask", "mask_mse", "free_space", "curvature", "sfm"}
+    terms = {"colour", "eikonal", "smooth", "flat", "mask", "mask_mse", "free_space", "curvature", "sfm"}
     assert set(losses) == terms
     for name in terms:
         assert losses[name].detach() == pytest.approx(float(metrics[f"{name}_term"] * metrics[f"{name}_weight"]))
@@ -154,7 +154,7 @@ def test_colours_count_relative_to_the_brightness_of_what_was_photographed(captu
     torch.testing.assert_close(model.get_loss_dict(outputs, batch)["colour"], expected)
     # Samplers go on hearing errors as they are.
     torch.testing.assert_close(outputs["ray_error"], error)
-    model.config.weights.black = 1e6
+    model.black = 1e6
     torch.testing.assert_close(model.get_loss_dict(outputs, batch)["colour"], plain)
 
 

@@ -12,8 +12,9 @@ from neus_ns.data.region import SceneType
 from neus_ns.losses.geometric import normal_variation
 from neus_ns.losses.photometric import colour_l1, even_contrast
 from neus_ns.methods import neus_hash_config
+from neus_ns.models.loss_weights import LossWeights
 from neus_ns.models.pipeline import SurfacePipeline, SurfacePipelineConfig, surface_pipeline
-from neus_ns.models.scene_type import background_for, plain_weight_for, points_weight_for
+from neus_ns.models.scene_type import SuitedWeights, background_for, suited_weights
 from neus_ns.training.trainer import SurfaceTrainer, SurfaceTrainerConfig
 from tests.scenes import Ball, one_view, seen_tracks, tiny_capture
 
@@ -123,8 +124,9 @@ def test_without_masks_errors_of_colour_count_as_they_are_unless_asked_for(bare_
     bundle, batch = pipeline.datamanager.next_train(2)
     outputs = model(bundle)
     target, drawn = model.target_colour(outputs, batch), batch["pixel_weight"][:, 0]
+    assert model.black is None
     for black in (None, 0.2):
-        model.config.weights.black = black
+        model.black = black
         everywhere = torch.ones_like(drawn)
         counting = drawn if black is None else drawn * even_contrast(batch["image"], everywhere, black)
         expected, _ = colour_l1(outputs["rgb"], target, counting)
@@ -172,28 +174,41 @@ def test_normals_are_told_how_plain_the_photograph_is_on_their_own_ray(capture, 
         same = (samples.gradient == off.gradient_on_rays[row]).all(1)
         assert off.ray_index[row] in ray[same]
     plain = torch.rand(len(batch["image"]), generator=torch.Generator().manual_seed(0))
-    model.plain_pull = 3.0
-    expected = 3 * normal_variation(off.gradient_on_rays, off.gradient_beside, plain[off.ray_index])
+    weight = model.config.weights.smooth * model.plain_weight
+    expected = weight * normal_variation(off.gradient_on_rays, off.gradient_beside, plain[off.ray_index])
     torch.testing.assert_close(model.geometry_losses(outputs, batch | {"plain": plain})["flat"], expected)
 
 
-def test_what_is_plain_is_told_and_flattened_only_when_photographs_have_carved(capture, tmp_path):
+def test_ever_more_counts_as_plain_while_the_hull_is_carved_and_nothing_behind_the_object(capture, tmp_path):
     pipeline = pipeline_of(trained(tiny_config(capture[0], tmp_path, 2)))
     pipeline.train()
-    for progress, wanted in ((0.1, False), (0.9, True)):
+    limits = []
+    for progress in (0.0, 0.1, 0.3, 0.9):
         pipeline.set_progress(progress)
-        batch = pipeline.datamanager.next_train(2)[1]
-        losses = pipeline.get_train_loss_dict(2)[1]
-        assert ("plain" in batch) is ("flat" in losses) is wanted
-    assert 0 <= batch["plain"].min() and batch["plain"].max() <= 1
+        batch, losses = pipeline.datamanager.next_train(2)[1], pipeline.get_train_loss_dict(2)[1]
+        assert ("plain" in batch) is ("flat" in losses) is (progress > 0)
+        limits.append(pipeline.datamanager.plain_limit)
+    assert limits == pytest.approx([0.0, 1.0, 3.0, 4.0])
     assert (batch["plain"][batch["fg_mask"][:, 0] == 0] == 0).all()
 
 
-def test_what_is_plain_is_flat_with_masks_and_indoors_unless_asked_for():
+def test_rooms_are_flattened_from_the_start_and_nobody_works_out_what_nobody_reads(bare_capture, tmp_path):
+    limits: dict[SceneType, float] = {"indoor": 4.0, "object": 0.0}
+    for scene_type, limit in limits.items():
+        config = tiny_config(bare_capture, tmp_path / scene_type, 1)
+        pipeline_config(config).model.scene_type = scene_type
+        pipeline = pipeline_of(trained(config))
+        pipeline.set_progress(0.0)
+        assert pipeline.datamanager.plain_limit == limit
+
+
+def test_weights_are_as_the_user_says_or_as_suits_masks_and_rooms():
     for scene_type, has_masks in itertools.product(get_args(SceneType), (True, False)):
-        assert (plain_weight_for(scene_type, None, has_masks) > 0) == (has_masks or scene_type == "indoor")
-        assert plain_weight_for(scene_type, 3.0, has_masks) == 3.0
-        assert plain_weight_for(scene_type, 0.0, has_masks) == 0.0
+        found = suited_weights(scene_type, LossWeights(), has_masks)
+        all_wanted = has_masks or scene_type == "indoor"
+        assert found == (SuitedWeights(3.0, 20.0, 0.1) if all_wanted else SuitedWeights(0.0, 0.0, None))
+        asked = suited_weights(scene_type, LossWeights(points=0.0, smooth_plain=7.0, black=0.0), has_masks)
+        assert asked == SuitedWeights(points=0.0, smooth_plain=7.0, black=0.0)
 
 
 def test_a_batch_of_evaluation_has_losses_too(capture, bare_capture, tmp_path):
@@ -256,12 +271,6 @@ def test_scene_type_decides_sign_and_background():
     assert background_for("object", "auto", False) == "learned"
     assert background_for("indoor", "auto", False) == "none"
     assert background_for("unbounded", "white", False) == "white"
-
-
-def test_points_pull_where_all_of_them_are_of_what_is_wanted():
-    assert points_weight_for("object", None, True) == points_weight_for("indoor", None, False) > 0
-    assert points_weight_for("object", None, False) == points_weight_for("unbounded", None, False) == 0
-    assert points_weight_for("object", 2.0, False) == 2 and points_weight_for("indoor", 0.0, False) == 0
 
 
 def test_indoor_starts_inside_out(bare_capture, tmp_path):

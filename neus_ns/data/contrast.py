@@ -13,8 +13,6 @@ _APART = 2
 # How far plainness is looked for, in shares of the photograph's longer side to either side of a pixel: so near a
 # boundary, what lies beyond still tells where the surface is.
 _WIDELY = 0.015
-# Contrast in grey levels of 255, the largest within that reach, at which a pixel is half taken as plain.
-_PLAIN = 2.5
 
 
 def contrast_around(store: PixelStore, pixels: PixelBatch) -> Float[Tensor, " rays"]:
@@ -24,10 +22,10 @@ def contrast_around(store: PixelStore, pixels: PixelBatch) -> Float[Tensor, " ra
     return grey.flatten(1).std(1, correction=0)
 
 
-def plain_all_around(store: PixelStore, pixels: PixelBatch) -> Float[Tensor, " rays"]:
+def plain_all_around(store: PixelStore, pixels: PixelBatch, limit: float) -> Float[Tensor, " rays"]:
     """Near one where the photograph shows nothing far and wide, near zero wherever some texture or an edge is near.
 
-    k^4 / (c^4 + k^4),   c the largest contrast of 3x3 pixels out of a grid of 5x5
+    1 / (1 + (c / k)^4),   c the largest contrast of 3x3 pixels out of a grid of 5x5, k the limit, in levels of 255
     """
     indices = pixels.indices.to(store.device)
     view = indices[:, 0]
@@ -37,7 +35,7 @@ def plain_all_around(store: PixelStore, pixels: PixelBatch) -> Float[Tensor, " r
     mean, square = F.avg_pool2d(torch.stack([grey, grey.square()], 1), 3, stride=1).unbind(1)
     # Rounding may leave less than nothing where all is even.
     variance = (square - mean.square()).flatten(1).amax(1).clamp_min(0)
-    return _PLAIN**4 / (variance.square() + _PLAIN**4)
+    return 1 / (1 + (variance / limit**2).square())
 
 
 def _grey_around(

@@ -78,8 +78,8 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
     train_store: PixelStore
     last_pixels: PixelBatch | None = None
     """Those of the last next_train."""
-    tells_plain: bool = False
-    """Whether batches say how plain their photographs are around their pixels, which takes some time."""
+    plain_limit: float = 0.0
+    """Contrast in grey levels below which batches call their photographs plain; 0: they do not, for it takes time."""
 
     def __init__(
         self,
@@ -219,8 +219,8 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
         batch = {"image": rgb, "indices": pixels.indices, "pixel_weight": pixels.weight[:, None]}
         if foreground is not None:
             batch["fg_mask"] = foreground
-        if self.tells_plain:
-            plain = plain_all_around(store, pixels)
+        if self.plain_limit > 0:
+            plain = plain_all_around(store, pixels, self.plain_limit)
             # What is not of the object says nothing of its surface.
             batch["plain"] = plain if foreground is None else plain * foreground[:, 0]
         return {key: value.to(self.device) for key, value in batch.items()}

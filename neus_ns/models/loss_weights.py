@@ -15,7 +15,7 @@ class LossWeights:
     """Absolute colour error."""
     black: float | None = None
     """Errors of colour count in proportion to 1 / (brightness + this), brightness from 0 to 1: texture of a dark place
-    is dark as well. Much more than 1: all count alike. None: 0.1 with masks; without, all alike."""
+    is dark as well. Much more than 1: all count alike. None: 0.1 with masks and indoors, else all alike."""
     eikonal: float = 0.1
     """Departure of the distance's gradient from unit length."""
     mask: float = 0.1

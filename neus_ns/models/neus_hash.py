@@ -39,7 +39,7 @@ from neus_ns.models.photographed import Photographed
 from neus_ns.models.pictures import image_metrics_and_pictures
 from neus_ns.models.samples import OffRays, SurfaceSamples
 from neus_ns.models.sampling import SamplingConfig
-from neus_ns.models.scene_type import PRESETS, BackgroundChoice, background_for, plain_weight_for, points_weight_for
+from neus_ns.models.scene_type import PRESETS, BackgroundChoice, background_for, suited_weights
 from neus_ns.models.schedule import SurfaceSchedule
 from neus_ns.rays.beside import along_surface, places_on_surface
 from neus_ns.rays.bounds import clip_to_unit_ball, without_sliding
@@ -114,8 +114,8 @@ class NeusHashModel(Model):
         self.behind = Behind(
             background_for(config.scene_type, config.background, self.has_masks), config.appearance_width, kernels
         )
-        self.points_weight = points_weight_for(config.scene_type, config.weights.points, self.has_masks)
-        self.plain_weight = plain_weight_for(config.scene_type, config.weights.smooth_plain, self.has_masks)
+        weights = suited_weights(config.scene_type, config.weights, self.has_masks)
+        self.points_weight, self.plain_weight, self.black = weights.points, weights.smooth_plain, weights.black
         self.grid = OccupancyGrid(config.sampling.grid_resolution, config.sampling.grid_parts)
         self.known_space = KnownSpace(config.sampling.grid_resolution)
         self.gloss = GlossWatch()
@@ -168,8 +168,7 @@ class NeusHashModel(Model):
         self.field.colour_network.view_strength = schedule.view_strength(progress, self.gloss.matt)
         self.points_strength = schedule.points_strength(progress)
         self.points_pull = self.points_weight * self.points_strength
-        plain_strength = schedule.plain_strength(progress, PRESETS[self.config.scene_type].inside_out)
-        self.plain_pull = self.config.weights.smooth * self.plain_weight * plain_strength
+        self.plain_limit = schedule.plain_limit(progress, self.has_masks) if self.plain_weight > 0 else 0.0
         # Reflections agree about another surface than the true one.
         self.patches_strength = 0.0 if self.gloss.shines else schedule.patches_strength(progress)
         if self.camera_poses is not None:
@@ -322,7 +321,7 @@ class NeusHashModel(Model):
     ) -> dict[str, Tensor]:
         """Every loss term, weighted; in training the metrics also show each before its weight, and every weight."""
         weights = self.config.weights
-        counting = Photographed.of(batch, self.has_masks, self.device).counting(weights.black)
+        counting = Photographed.of(batch, self.has_masks, self.device).counting(self.black)
         colour, outputs["ray_error"] = colour_l1(outputs["rgb"], self.target_colour(outputs, batch), counting)
         losses = {"colour": weights.colour * colour}
         if self.has_masks:
@@ -342,7 +341,7 @@ class NeusHashModel(Model):
             "eikonal": weights.eikonal,
             "free_space": weights.free_space,
             "smooth": weights.smooth,
-            "flat": self.plain_pull,
+            "flat": weights.smooth * self.plain_weight if self.plain_limit > 0 else 0.0,
             "points": self.points_pull,
             "patches": weights.patches * self.patches_strength,
         }
@@ -362,9 +361,10 @@ class NeusHashModel(Model):
         free, surface, _ = sample.sdf.split([len(known.free), len(known.surface), len(on_rays)])
         if len(on_rays):
             losses["smooth"] = weights.smooth * normal_change(on_rays, off_rays.gradient_beside)
-        if len(on_rays) and self.plain_pull > 0:
+        if len(on_rays) and "plain" in batch:
             plain = batch["plain"].to(self.device)[off_rays.ray_index]
-            losses["flat"] = self.plain_pull * normal_variation(on_rays, off_rays.gradient_beside, plain)
+            turns = normal_variation(on_rays, off_rays.gradient_beside, plain)
+            losses["flat"] = weights.smooth * self.plain_weight * turns
         if len(surface):
             losses["points"] = self.points_pull * on_surface(surface)
         if len(free):

@@ -9,9 +9,6 @@ from torch import Tensor
 
 from neus_ns.losses.photometric import even_contrast
 
-# Brightness from 0 to 1 that is added to a pixel's before errors of its colour count by what both come to.
-_BLACK = 0.1
-
 
 @dataclass(frozen=True)
 class Photographed:
@@ -34,11 +31,8 @@ class Photographed:
         return self.image if self.mask is None else self.image * self.mask + behind * (1 - self.mask)
 
     def counting(self, black: float | None) -> Float[Tensor, " rays"]:
-        """How much each pixel's error of colour counts; None: by what suits captures with masks or without.
-
-        Without masks a surface in colours of what is behind it is lost when its errors count less than others'.
-        """
-        if self.mask is None and black is None:
+        """How much each pixel's error of colour counts; None: all alike, however bright."""
+        if black is None:
             return self.drawn
         mask = torch.ones_like(self.drawn) if self.mask is None else self.mask[:, 0]
-        return self.drawn * even_contrast(self.image.detach(), mask, _BLACK if black is None else black)
+        return self.drawn * even_contrast(self.image.detach(), mask, black)

@@ -170,7 +170,7 @@ class SurfacePipeline(VanillaPipeline):
         """Set every schedule of the model by the share of training that is done."""
         self.surface_model.set_progress(progress)
         self.datamanager.set_progress(progress, self.surface_model.gloss.shines)
-        self.datamanager.tells_plain = self.surface_model.plain_pull > 0
+        self.datamanager.plain_limit = self.surface_model.plain_limit
 
     def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Tensor], dict[str, Tensor]]:
         """One batch; its errors go back to the sampler, and its sample count decides how many rays come next."""

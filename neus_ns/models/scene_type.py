@@ -1,9 +1,10 @@
 """One switch for what kind of scene it is: sign, initial surface and background follow together."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from neus_ns.data.region import SceneType
+from neus_ns.models.loss_weights import LossWeights
 
 Background = Literal["none", "black", "white", "random", "learned"]
 BackgroundChoice = Literal["auto", "none", "black", "white", "random", "learned"]
@@ -22,7 +23,9 @@ class ScenePreset:
 # Weight of the points where all of them are of what is wanted.
 POINTS_WEIGHT = 3.0
 # How much flatter than elsewhere what is plain should be.
-PLAIN_WEIGHT = 20.0
+_PLAIN_WEIGHT = 20.0
+# Brightness from 0 to 1 that is added to a pixel's before errors of its colour count by what both come to.
+_BLACK = 0.1
 
 PRESETS: dict[SceneType, ScenePreset] = {
     # An object seen from around it.
@@ -42,23 +45,24 @@ def background_for(scene_type: SceneType, choice: BackgroundChoice, has_masks: b
     return preset.with_masks if has_masks else preset.without_masks
 
 
-def points_weight_for(scene_type: SceneType, choice: float | None, has_masks: bool) -> float:
-    """How much points of structure from motion pull the surface: as the user says, or where all of them are of it.
+@dataclass(frozen=True)
+class SuitedWeights:
+    """Weights that depend on what photographs show; see `LossWeights` for each."""
 
-    Without masks most belong to what an object stands on. That, pulled flat before the object has a shape, swallows
-    what is low and dark; their lines of sight alone do better. Indoors what surrounds is what is wanted.
+    points: float
+    smooth_plain: float
+    black: float | None
+    """None: errors of colour all count alike, however bright."""
+
+
+def suited_weights(scene_type: SceneType, weights: LossWeights, has_masks: bool) -> SuitedWeights:
+    """The user's weights; where nothing is said, by whether all that photographs show is wanted, as in rooms.
+
+    Without masks most structure-from-motion points belong to what an object stands on. That, pulled flat before the
+    object has a shape, swallows what is low and dark; their lines of sight alone do better. What is plain mostly is
+    behind the object, and of the object is lost what looks like that, the more so where its errors count less.
     """
-    if choice is not None:
-        return choice
-    return POINTS_WEIGHT if has_masks or PRESETS[scene_type].inside_out else 0.0
-
-
-def plain_weight_for(scene_type: SceneType, choice: float | None, has_masks: bool) -> float:
-    """How much flatter than elsewhere a surface should be where photographs are plain far and wide.
-
-    Rooms are built so, and where else nothing tells what is there, luck does. Without masks, though, what is plain
-    mostly is behind the object.
-    """
-    if choice is not None:
-        return choice
-    return PLAIN_WEIGHT if has_masks or PRESETS[scene_type].inside_out else 0.0
+    all_wanted = has_masks or PRESETS[scene_type].inside_out
+    suited = SuitedWeights(POINTS_WEIGHT, _PLAIN_WEIGHT, _BLACK) if all_wanted else SuitedWeights(0.0, 0.0, None)
+    said = {each.name: getattr(weights, each.name) for each in fields(suited)}
+    return replace(suited, **{name: weight for name, weight in said.items() if weight is not None})

@@ -7,6 +7,8 @@ from neus_ns.training.schedules import ramp
 
 # By what factor the ceiling of sharpness rises before it is lifted altogether.
 _SHARPENING = 50.0
+# Contrast in grey levels of 255, the largest near it, at which a pixel is half taken as plain in the end.
+_PLAIN = 4.0
 
 
 @dataclass
@@ -36,11 +38,9 @@ class SurfaceSchedule:
     """So much later both are where nothing shines (`models.gloss`): then parallax alone goes on shaping the surface.
     That is known at 30 % of training; if `view_from` is before, nothing is later."""
 
-    plain_from: float = 0.1
-    """Share of training from which what is plain is flattened, if at all: before, photographs carve, and what is not
-    carved yet would be held up. Not for rooms, which nothing carves."""
-    plain_rise: float = 0.1
-    """Share of training over which that then rises."""
+    plain_until: float = 0.4
+    """Share of training over which ever more counts as plain and is flattened, if anything: while masks' hull is still
+    carved, what is only a little plain would be held up. From the start in full where there are no masks."""
 
     patches_from: float = 0.3
     """Share of training from which photographs are compared by patches: a surface must be nearly right for that, and
@@ -58,9 +58,9 @@ class SurfaceSchedule:
         """One at the start, falling to zero at `points_until`."""
         return 1 - ramp(progress, 0.0, self.points_until)
 
-    def plain_strength(self, progress: float, inside_out: bool) -> float:
-        """Zero until `plain_from`, one when `plain_rise` has passed as well; in rooms one from the start."""
-        return 1.0 if inside_out else ramp(progress, self.plain_from, self.plain_from + self.plain_rise)
+    def plain_limit(self, progress: float, has_masks: bool) -> float:
+        """Contrast in grey levels below which a photograph is plain: with masks from zero up until `plain_until`."""
+        return _PLAIN * ramp(progress, 0.0, self.plain_until) if has_masks else _PLAIN
 
     def patches_strength(self, progress: float) -> float:
         """Zero until `patches_from`, one when `patches_rise` has passed as well."""
