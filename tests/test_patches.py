@@ -14,7 +14,14 @@ from neus_ns.data.pixel_store import store_images
 from neus_ns.data.tracks.record import SfmTracks
 from neus_ns.data.views import Views
 from neus_ns.losses import patches as patch_losses
-from neus_ns.losses.patches import PatchCosts, agreement, disagreement, how_telling, loss_when_off
+from neus_ns.losses.patches import (
+    PatchCosts,
+    agreement,
+    disagreement,
+    how_much_of_its_middle,
+    how_telling,
+    loss_when_off,
+)
 from neus_ns.models.patch_witness import PatchConfig, PatchWitness
 from neus_ns.rays.crossing import crossing_share, first_crossings
 from neus_ns.rays.occupancy import OccupancyGrid
@@ -265,6 +272,27 @@ def test_gain_offset_and_little_texture_tell_nothing():
     assert not loss_when_off(torch.full_like(source, 80.0), torch.zeros_like(source), counts).any()
     told = how_telling(torch.tensor([[0.0, 0.002, 0.02, 0.2]]))[0]
     assert told[0] == 0 and told[1] < 0.011 and told[2] == 0.5 and told[3] > 0.98
+
+
+def test_a_patch_with_a_plain_middle_tells_nothing_whatever_is_beside_it():
+    views = plane_views(4)
+    photos = plane_photos(views)
+    spy = witness(views, photos, side=7, sources=3)
+    rays, _, view = plane_rays(views, 8)
+    patches = SurfacePatches(
+        view, rays.directions, -rays.origins[:, 2] / rays.directions[:, 2], torch.tensor([0.0, 0.0, 1.0]).expand(8, 3)
+    )
+    assert spy.middle.view(7, 7)[2:5, 2:5].all() and int(spy.middle.sum()) == 9
+    before = spy.costs(patches).telling
+    assert (before > 0).all()
+    grey = photos.grey.view(4, SIZE, SIZE).clone()
+    column, row = image_points(spy.cameras, patches).floor().long().unbind(1)
+    for v, r, c in zip(view.tolist(), row.tolist(), column.tolist(), strict=True):
+        grey[v, r - 2 : r + 3, c - 2 : c + 3] = 120
+    plain = GreyPhotos(grey.flatten(), photos.offset, photos.width, photos.height)
+    after = witness(views, plain, side=7, sources=3).costs(patches)
+    assert after.valid.any(1).all() and (after.telling < 1e-6 * before.max()).all()
+    assert how_much_of_its_middle(torch.tensor([[96.0, 104.0], [100.0, 100.0]])).tolist() == [0.5, 0.0]
 
 
 @pytest.mark.parametrize("patches, sources", [(0, 3), (2, 0), (2, 3)])

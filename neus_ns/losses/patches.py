@@ -14,6 +14,8 @@ _LEAST_SOURCES = 2
 # Correlation that a patch of texture loses when it is a pixel off: one that loses so much counts half, one that loses
 # less ever less. What is left of it is shading, which agrees anywhere, and sheen, which pulls to where nothing is.
 _LEAST_LOSS = 0.02
+# Contrast right at its middle, in grey levels of 255, at which a patch counts half.
+_LEAST_CONTRAST = 4.0
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,16 @@ def how_telling(loss: Float[Tensor, "patches sources"]) -> Float[Tensor, "patche
     """How much a patch counts that would lose so much correlation if it were a pixel off, from 0 to 1."""
     square = loss.square()
     return square / (square + _LEAST_LOSS**2)
+
+
+def how_much_of_its_middle(middle: Float[Tensor, "patches pixels"]) -> Float[Tensor, " patches"]:
+    """How much a patch tells of its middle, from 0 to 1, given the pixels there.
+
+    Where these are plain, what agrees is an edge beside them, as like as not of a nearer surface, and the plain one
+    would be pulled up to it (what stereo calls foreground fattening).
+    """
+    variance = middle.var(-1, correction=0)
+    return variance / (variance + _LEAST_CONTRAST**2)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,14 @@ from neus_ns.data.covisibility import best_sources
 from neus_ns.data.grey_photos import GreyPhotos
 from neus_ns.data.tracks.record import SfmTracks
 from neus_ns.data.views import Views
-from neus_ns.losses.patches import PatchCosts, agreement, disagreement, how_telling, loss_when_off
+from neus_ns.losses.patches import (
+    PatchCosts,
+    agreement,
+    disagreement,
+    how_much_of_its_middle,
+    how_telling,
+    loss_when_off,
+)
 from neus_ns.rays.crossing import crossing_share, first_crossings
 from neus_ns.rays.occupancy import OccupancyGrid
 from neus_ns.rays.sections import SampledRays
@@ -88,6 +95,7 @@ class PatchWitness:
         self.cameras = pinhole_cameras(self._views)
         self.candidates = best_sources(views_unit, tracks_unit, config.candidates).to(device)
         self.offsets = patch_offsets(config.side, config.every, device)
+        self.middle = self.offsets[:, :2].abs().amax(1) <= 1
 
     def move_cameras(self, corrected: Callable[[Views], Views]) -> None:
         """Let the cameras stand where training has moved them to, given those of the capture."""
@@ -151,6 +159,7 @@ class PatchWitness:
         # Along the ray, a pixel is as long as it is wide on the surface.
         pixel = patches.t / self.cameras.focal[patches.view].mean(-1)
         telling = how_telling(loss_when_off(values, moves * pixel[:, None, None], counts))
+        telling = telling * how_much_of_its_middle(own.value[:, self.middle])[:, None]
 
         pixels = own.seen.shape[1]
         enough = (counts.sum(-1) >= _LEAST_SHARED * pixels) & (own.seen.sum(-1) >= _LEAST_OWN * pixels)[:, None]
