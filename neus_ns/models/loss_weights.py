@@ -31,7 +31,7 @@ class LossWeights:
     """How far apart such points typically are, in radii of the region of interest."""
     smooth_plain: float | None = None
     """How many times as much that counts in addition, with no regard for edges, where photographs are plain far and
-    wide, from the schedule's `plain_from` on. None: 20 with masks and indoors, else 0."""
+    wide, with masks ever more until the schedule's `plain_until`. None: 20 with masks and indoors, else 0."""
     patches: float = 0.0
     """Disagreement of photographs about patches of the surface (Geo-NeuS); 0 leaves them out. Colours alone leave it
     a little outside of the truth. Not where it shines."""

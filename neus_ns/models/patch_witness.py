@@ -95,7 +95,8 @@ class PatchWitness:
         self.cameras = pinhole_cameras(self._views)
         self.candidates = best_sources(views_unit, tracks_unit, config.candidates).to(device)
         self.offsets = patch_offsets(config.side, config.every, device)
-        self.middle = self.offsets[:, :2].abs().amax(1) <= 1
+        # Whole numbers, since to pick by a mask the host would wait for a device.
+        self.middle = torch.nonzero(self.offsets[:, :2].abs().amax(1) <= 1)[:, 0]
 
     def move_cameras(self, corrected: Callable[[Views], Views]) -> None:
         """Let the cameras stand where training has moved them to, given those of the capture."""
