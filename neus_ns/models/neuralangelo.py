@@ -46,7 +46,7 @@ class WitnessWeights(LossWeights):
     """Sum of the distance's second derivatives, before the schedule (Neuralangelo)."""
     mask_mse: float = 0.1
     """Squared difference of opacity and foreground mask, wherever masks exist."""
-    patches: float = 1.5
+    patches: float = 2.25
     """Disagreement of photographs about patches of the surface (Geo-NeuS); 0 leaves them out."""
     inward: float = 1.0
     """Push inwards on what textured pixels show: colours alone leave it a little outside of the truth, more so where
