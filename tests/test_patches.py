@@ -26,7 +26,15 @@ from neus_ns.models.patch_witness import PatchConfig, PatchWitness
 from neus_ns.rays.crossing import crossing_share, first_crossings
 from neus_ns.rays.occupancy import OccupancyGrid
 from neus_ns.rays.sections import Rays, SampledRays, Sections
-from neus_ns.rendering.patch_warp import PinholeCameras, SurfacePatches, image_points, patch_offsets, warp_patches
+from neus_ns.rays.sight import in_sight
+from neus_ns.rendering.patch_warp import (
+    PinholeCameras,
+    SurfacePatches,
+    image_points,
+    patch_offsets,
+    plane_points,
+    warp_patches,
+)
 
 SIZE, FOCAL = 96, 150.0
 
@@ -534,6 +542,42 @@ def test_sources_behind_another_surface_are_no_evidence():
     assert torch.equal(seen, sources != hidden) and torch.equal(spy.costs(patches).valid, seen)
     # With fewer to be compared with, those that see the patch come first.
     assert witness_seen(spy, patches, 2).all()
+
+
+def test_the_points_of_a_patch_are_where_rays_through_its_pixels_meet_the_plane():
+    cameras = random_cameras(3)
+    patches = random_patches(cameras)
+    middle = image_points(cameras, patches)
+    offsets = patch_offsets(5, 2, torch.device("cpu")).to(middle)
+    points, shown = plane_points(cameras, patches, middle, offsets)
+    assert shown.all()
+    on_plane = ((points - patches.points(cameras)[:, None]) * patches.normals[:, None]).sum(-1)
+    torch.testing.assert_close(on_plane, torch.zeros_like(on_plane), rtol=0, atol=1e-4)
+    towards = points - cameras.centre[patches.view][:, None]
+    local = torch.einsum("npi,nij->npj", towards, cameras.axes[patches.view])
+    along = local[..., :2] / -local[..., 2:] * torch.tensor([1.0, -1.0]).to(local)
+    pixels = along * cameras.focal[patches.view][:, None] + cameras.principal[patches.view][:, None]
+    torch.testing.assert_close(pixels, middle[:, None] + offsets[:, :2], rtol=1e-4, atol=1e-2)
+
+
+def test_a_patch_that_something_nearer_reaches_into_is_no_evidence():
+    views = plane_views(4)
+    photos = plane_photos(views)
+    spy = PatchWitness(PatchConfig(rays=64, side=11, sources=3), photos, views, None, OccupancyGrid(64, 1))
+    # The eye is at (0.7, 0, 2): from there the box hides what of the plane has x < 0.
+    eye = views.world_from_camera[0, :, 3]
+    walled(spy, torch.tensor([-0.5, -0.4, 0.5]), torch.tensor([0.175, 0.4, 0.6]))
+    places = torch.tensor([[-0.2, 0.0, 0.0], [-0.03, 0.0, 0.0], [0.035, 0.0, 0.0], [0.2, 0.0, 0.0]])
+    towards = places - eye
+    view, up = torch.zeros(4, dtype=torch.int64), torch.tensor([0.0, 0.0, 1.0]).expand(4, 3)
+    patches = SurfacePatches(view, F.normalize(towards, dim=-1), towards.norm(dim=-1), up)
+    # The third one's middle is seen, but not its corners.
+    assert in_sight(spy.grid, places, eye.expand(4, 3)).tolist() == [False, False, True, True]
+    assert spy.seen_whole(patches).tolist() == [False, False, False, True]
+    # A plane so steep that the lower corners look past its horizon.
+    steep = F.normalize(torch.linalg.cross(towards[3], torch.tensor([0.0, 1.0, 0.0])), dim=0)
+    steep = F.normalize(steep - 0.01 * F.normalize(towards[3], dim=0), dim=0).expand(4, 3)
+    assert not spy.seen_whole(SurfacePatches(patches.view, patches.directions, patches.t, steep))[3]
 
 
 def test_rays_that_meet_nothing_and_lone_photographs_cost_nothing():

@@ -29,7 +29,14 @@ from neus_ns.rays.crossing import crossing_share, first_crossings
 from neus_ns.rays.occupancy import OccupancyGrid
 from neus_ns.rays.sections import SampledRays
 from neus_ns.rays.sight import in_sight
-from neus_ns.rendering.patch_warp import PinholeCameras, SurfacePatches, image_points, patch_offsets, warp_patches
+from neus_ns.rendering.patch_warp import (
+    PinholeCameras,
+    SurfacePatches,
+    image_points,
+    patch_offsets,
+    plane_points,
+    warp_patches,
+)
 
 # The least cosine between the surface's normal and a line of sight: patches seen at a flatter angle are smeared.
 _LEAST_COSINE = 0.3
@@ -97,6 +104,8 @@ class PatchWitness:
         self.offsets = patch_offsets(config.side, config.every, device)
         # Whole numbers, since to pick by a mask the host would wait for a device.
         self.middle = torch.nonzero(self.offsets[:, :2].abs().amax(1) <= 1)[:, 0]
+        reach = self.offsets[:, :2].abs().amin(1)
+        self.corners = self.offsets[torch.nonzero(reach == reach.max())[:, 0]]
 
     def move_cameras(self, corrected: Callable[[Views], Views]) -> None:
         """Let the cameras stand where training has moved them to, given those of the capture."""
@@ -114,8 +123,10 @@ class PatchWitness:
         Gradients reach the samples' distances; with `sdf_fn` they go through that instead, and no ray is moved.
         """
         patches, facing = self.patches(on_rays, gradient.detach(), view, sdf_fn)
-        costs = self.costs(replace(patches, t=patches.t.detach()))
-        value, used = disagreement(replace(costs, valid=costs.valid & facing[:, None]), patches.t, self.config.best)
+        held = replace(patches, t=patches.t.detach())
+        costs = self.costs(held)
+        fit = facing & self.seen_whole(held)
+        value, used = disagreement(replace(costs, valid=costs.valid & fit[:, None]), patches.t, self.config.best)
         return PatchLoss(value, used.sum())
 
     def patches(
@@ -166,6 +177,20 @@ class PatchWitness:
         enough = (counts.sum(-1) >= _LEAST_SHARED * pixels) & (own.seen.sum(-1) >= _LEAST_OWN * pixels)[:, None]
         textured = torch.minimum(found.reference_variance, found.source_variance) >= _LEAST_DEVIATION**2
         return PatchCosts(1 - found.correlation, by_t, telling, enough & textured & seen)
+
+    @torch.no_grad()
+    def seen_whole(self, patches: SurfacePatches) -> Bool[Tensor, " patches"]:
+        """Whether their own photographs show each patch to all its corners, with no other surface before them.
+
+        Beside the outline of something nearer a patch shows that as well, and its pattern agrees where this is: the
+        surface behind would be pulled up to it (what stereo calls foreground fattening).
+        """
+        points, shown = plane_points(self.cameras, patches, image_points(self.cameras, patches), self.corners)
+        eyes = self.cameras.centre[patches.view][:, None].expand_as(points)
+        # Of what lies outside the region of interest nothing is known.
+        asked = shown & (points.square().sum(-1) < 1)
+        shown[asked] = in_sight(self.grid, points[asked], eyes[asked])
+        return shown.all(1)
 
     def sources_of(
         self, patches: SurfacePatches

@@ -18,7 +18,7 @@ patch that lies wrong would be tilted rather than moved.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 
@@ -83,6 +83,35 @@ def image_points(cameras: PinholeCameras, patches: SurfacePatches) -> Float[Tens
     return torch.stack([along[:, 0], -along[:, 1]], -1) * cameras.focal[patches.view] + cameras.principal[patches.view]
 
 
+def _rays_to_planes(
+    cameras: PinholeCameras, patches: SurfacePatches, middle: Float[Tensor, "patches 2"]
+) -> tuple[Float[Tensor, "patches 3 3"], Float[Tensor, "patches 3"]]:
+    """M and w of the patches around `middle`: the ray through offset o is M o, and meets the plane at M o / (w.o)."""
+    view = patches.view
+    moved = torch.eye(3, device=middle.device, dtype=middle.dtype).repeat(len(view), 1, 1)
+    moved[:, :2, 2] = middle
+    to_ray = cameras.axes[view] @ cameras.ray_from_image()[view] @ moved
+    plane = patches.t * (patches.normals * patches.directions).sum(-1)
+    return to_ray, (patches.normals[:, None] @ to_ray)[:, 0] / plane[:, None]
+
+
+def plane_points(
+    cameras: PinholeCameras,
+    patches: SurfacePatches,
+    middle: Float[Tensor, "patches 2"],
+    offsets: Float[Tensor, "pixels 3"],
+) -> tuple[Float[Tensor, "patches pixels 3"], Bool[Tensor, "patches pixels"]]:
+    """Where the planes lie that pixels of the patches' own photographs show, and which of these pixels show them.
+
+    A pixel beyond the plane's horizon shows nothing of it; the camera stands in for its point.
+    """
+    to_ray, w = _rays_to_planes(cameras, patches, middle)
+    towards = w @ offsets.T
+    before = towards > 0
+    depth = torch.where(before, 1 / torch.where(before, towards, 1.0), 0.0)
+    return cameras.centre[patches.view][:, None] + depth[..., None] * (offsets @ to_ray.transpose(1, 2)), before
+
+
 def warp_patches(
     cameras: PinholeCameras,
     patches: SurfacePatches,
@@ -95,12 +124,7 @@ def warp_patches(
     What a camera cannot have seen, being behind it or beyond the plane's horizon, is put at column -1e6.
     """
     view = patches.view
-    to_ray = cameras.axes[view] @ cameras.ray_from_image()[view]
-    moved = torch.eye(3, device=middle.device, dtype=middle.dtype).repeat(len(view), 1, 1)
-    moved[:, :2, 2] = middle
-    to_ray = to_ray @ moved
-    plane = patches.t * (patches.normals * patches.directions).sum(-1)
-    w = (patches.normals[:, None] @ to_ray)[:, 0] / plane[:, None]
+    to_ray, w = _rays_to_planes(cameras, patches, middle)
     towards = w @ offsets.T
 
     project = (cameras.image_from_camera() @ cameras.axes.transpose(1, 2))[sources]
