@@ -5,6 +5,7 @@ import torch
 
 from neus_ns.data.contrast import contrast_around, plain_all_around
 from neus_ns.data.pixel_store import PixelStore, store_images
+from neus_ns.models.photographed import Photographed
 from neus_ns.pixels.base import PixelBatch
 
 
@@ -52,3 +53,14 @@ def test_what_is_even_is_plain_up_to_its_edge_and_texture_is_not():
     assert (plain[:, 79:81] < 0.5).all() and (plain[44:, :76] < 0.15).all()
     strict = plain_all_around(store, every_pixel(store), 1e-9).view(80, 160)
     assert (strict[:36, :76] == 1).all() and (strict[44:, :76] == 0).all()
+
+
+def test_the_colour_of_what_is_plain_counts_a_fifth():
+    image = torch.rand(3, 3, generator=torch.Generator().manual_seed(2))
+    drawn = torch.tensor([1.0, 2.0, 3.0])
+    plain = torch.tensor([0.0, 0.5, 1.0])
+    for black in (None, 0.1):
+        batch = {"image": image, "pixel_weight": drawn[:, None]}
+        unknown = Photographed.of(batch, False, torch.device("cpu")).counting(black)
+        counting = Photographed.of(batch | {"plain": plain}, False, torch.device("cpu")).counting(black)
+        torch.testing.assert_close(counting, unknown * torch.tensor([1.0, 0.6, 0.2]))

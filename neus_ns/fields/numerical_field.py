@@ -1,10 +1,12 @@
-"""Sizes of a field whose gradients are numerical."""
+"""Sizes of a field whose gradients may be numerical, and whose texture is the same from everywhere."""
 
 from dataclasses import dataclass
 from typing import Literal
 
+from neus_ns.fields.looking import LOOKING
 from neus_ns.fields.sdf import SdfNetwork
 from neus_ns.fields.sdf_numerical import NumericalAutogradSdfNetwork, NumericalSdfNetwork
+from neus_ns.fields.sheen import TextureAndSheen
 from neus_ns.fields.surface_field import SurfaceFieldConfig
 from neus_ns.kernels.backend import EncodingBackend
 
@@ -25,3 +27,8 @@ class NumericalFieldConfig(SurfaceFieldConfig):
         grid = self.grid(encoding)
         sizes = (self.sdf_width, self.feature_width, initial_radius, inside_out)
         return network(grid, *sizes, self.taps, self.step_cells)
+
+    def colour_network(self, appearance: int) -> TextureAndSheen:
+        """Two networks of these sizes, one for what no view changes and one for what views change."""
+        looking = LOOKING[self.colour]
+        return TextureAndSheen(looking, self.feature_width, appearance, self.colour_width, self.colour_layers)

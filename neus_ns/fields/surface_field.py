@@ -17,6 +17,7 @@ from neus_ns.fields.looking import LOOKING, ColourDirection
 from neus_ns.fields.sdf import SdfNetwork
 from neus_ns.fields.sdf_autograd import AutogradSdfNetwork
 from neus_ns.fields.sharpness import Sharpness
+from neus_ns.fields.sheen import TextureAndSheen
 from neus_ns.fields.tcnn_grid import TcnnGrid
 from neus_ns.kernels.backend import EncodingBackend
 from neus_ns.kernels.layout import GridLayout
@@ -54,7 +55,7 @@ class SurfaceFieldConfig:
         network = AutogradSdfNetwork if encoding == "tcnn" else SdfNetwork
         return network(self.grid(encoding), self.sdf_width, self.feature_width, initial_radius, inside_out)
 
-    def colour_network(self, appearance: int) -> ColourNetwork:
+    def colour_network(self, appearance: int) -> ColourNetwork | TextureAndSheen:
         """The colour network of these sizes, for so many numbers of appearance."""
         looking = LOOKING[self.colour]
         return ColourNetwork(looking, self.feature_width, appearance, self.colour_width, self.colour_layers)

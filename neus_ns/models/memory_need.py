@@ -93,7 +93,7 @@ def memory_need(
 
 
 def _bytes_per_sample(model: NeusHashModelConfig, sizes: Sizes, encoding: EncodingBackend, trains: bool) -> int:
-    """Of one sample on a ray: its encoding, both networks, and in training what their gradients take."""
+    """Of one sample on a ray: its encoding, all networks, and in training what their gradients take."""
     taps = model.sdf_field.taps if isinstance(model.sdf_field, NumericalFieldConfig) else None
     if isinstance(model.schedule, NumericalSchedule) and model.schedule.gradients_are_analytic(0.0):
         taps = None
@@ -102,8 +102,11 @@ def _bytes_per_sample(model: NeusHashModelConfig, sizes: Sizes, encoding: Encodi
     columns, rows = (4, 1) if taps is None else (taps + 1, taps + 1)
     encoded = 2 * columns * width
     hidden = (3 if trains else 2) * rows * sizes.sdf_width * (2 if taps is None else 1)
-    colour = sizes.colour_layers * sizes.colour_width + 2 * sizes.feature_width
-    numbers = encoded + hidden + (3 if trains else 1) * colour + _PER_SAMPLE
+    layers = sizes.colour_layers * sizes.colour_width
+    colour = (3 if trains else 1) * (layers + 2 * sizes.feature_width)
+    # Gradients of the sheen are gone before those of the texture are there.
+    sheen = layers if isinstance(model.sdf_field, NumericalFieldConfig) else 0
+    numbers = encoded + hidden + colour + sheen + _PER_SAMPLE
     return _FLOAT * numbers + (_torch_rows_bytes(sizes, rows) // (1 if trains else 2) if encoding == "torch" else 0)
 
 

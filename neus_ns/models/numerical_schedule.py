@@ -11,6 +11,9 @@ from neus_ns.training.schedules import exponential, ramp
 class NumericalSchedule(SurfaceSchedule):
     """When things happen, in shares of the whole training. The taps' step follows the hash grid's levels."""
 
+    view_later: float = 0.0
+    """So much later colour may depend on the view where nothing shines. At once: what changes with the view is smooth
+    here (`fields.sheen`), and excuses no surface whose texture is seen in the wrong place."""
     curvature_warmup: float = 0.02
     """Share of training over which the curvature loss rises to its weight."""
     analytic_from: float | None = 0.0

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from neus_ns.losses.photometric import even_contrast
 
+# How much less a colour counts where the photograph is plain far and wide.
+_LESS_IF_PLAIN = 0.8
+
 
 @dataclass(frozen=True)
 class Photographed:
@@ -19,20 +22,28 @@ class Photographed:
     """How far a pixel is of the object, 0 to 1; None: nobody has said what is."""
     drawn: Float[Tensor, " rays"]
     """What makes up for how often pixels were drawn."""
+    plain: Float[Tensor, " rays"] | None = None
+    """Near one where the photograph shows nothing far and wide, else near zero; None: nobody has looked."""
 
     @classmethod
     def of(cls, batch: dict[str, Any], has_masks: bool, device: torch.device) -> "Photographed":
         """From nerfstudio's batch; an alpha channel is in the mask already."""
         mask = batch["fg_mask"].to(device) if has_masks else None
-        return cls(batch["image"].to(device)[..., :3], mask, batch["pixel_weight"].to(device)[:, 0])
+        plain = batch["plain"].to(device) if "plain" in batch else None
+        return cls(batch["image"].to(device)[..., :3], mask, batch["pixel_weight"].to(device)[:, 0], plain)
 
     def before(self, behind: Float[Tensor, "rays 3"] | float) -> Float[Tensor, "rays 3"]:
         """The photograph; where masks exist, the object cut out and put before what is rendered behind it."""
         return self.image if self.mask is None else self.image * self.mask + behind * (1 - self.mask)
 
     def counting(self, black: float | None) -> Float[Tensor, " rays"]:
-        """How much each pixel's error of colour counts; None: all alike, however bright."""
-        if black is None:
-            return self.drawn
-        mask = torch.ones_like(self.drawn) if self.mask is None else self.mask[:, 0]
-        return self.drawn * even_contrast(self.image.detach(), mask, black)
+        """How much each pixel's error of colour counts; None: all alike, however bright.
+
+        What is plain counts less: its colour hardly tells where the surface is, and its sheen, which seems to lie
+        behind it, would dig a bowl.
+        """
+        counting = self.drawn
+        if black is not None:
+            mask = torch.ones_like(self.drawn) if self.mask is None else self.mask[:, 0]
+            counting = counting * even_contrast(self.image.detach(), mask, black)
+        return counting if self.plain is None else counting * (1 - _LESS_IF_PLAIN * self.plain)
