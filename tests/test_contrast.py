@@ -55,12 +55,12 @@ def test_what_is_even_is_plain_up_to_its_edge_and_texture_is_not():
     assert (strict[:36, :76] == 1).all() and (strict[44:, :76] == 0).all()
 
 
-def test_the_colour_of_what_is_plain_counts_a_fifth():
+def test_the_colour_of_what_is_plain_counts_as_much_as_asked_for():
     image = torch.rand(3, 3, generator=torch.Generator().manual_seed(2))
     drawn = torch.tensor([1.0, 2.0, 3.0])
     plain = torch.tensor([0.0, 0.5, 1.0])
     for black in (None, 0.1):
         batch = {"image": image, "pixel_weight": drawn[:, None]}
-        unknown = Photographed.of(batch, False, torch.device("cpu")).counting(black)
-        counting = Photographed.of(batch | {"plain": plain}, False, torch.device("cpu")).counting(black)
+        unknown = Photographed.of(batch, False, torch.device("cpu")).counting(black, 0.2)
+        counting = Photographed.of(batch | {"plain": plain}, False, torch.device("cpu")).counting(black, 0.2)
         torch.testing.assert_close(counting, unknown * torch.tensor([1.0, 0.6, 0.2]))

@@ -145,7 +145,7 @@ def test_colours_count_relative_to_the_brightness_of_what_was_photographed(captu
     model = model_of(pipeline)
     pipeline.train()
     bundle, batch = pipeline.datamanager.next_train(3)
-    # How much less the colour of what is plain counts has a law of its own.
+    # How much the colour of what is plain counts has a law of its own.
     del batch["plain"]
     outputs = model(bundle)
     target, drawn = model.target_colour(outputs, batch), batch["pixel_weight"][:, 0]

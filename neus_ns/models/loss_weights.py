@@ -16,6 +16,8 @@ class LossWeights:
     black: float | None = None
     """Errors of colour count in proportion to 1 / (brightness + this), brightness from 0 to 1: texture of a dark place
     is dark as well. Much more than 1: all count alike. None: 0.1 with masks and indoors, else all alike."""
+    colour_plain: float = 1.0
+    """How much of that counts where photographs are plain far and wide, if that is looked for (`smooth_plain`)."""
     eikonal: float = 0.1
     """Departure of the distance's gradient from unit length."""
     mask: float = 0.1

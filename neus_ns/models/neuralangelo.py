@@ -42,6 +42,9 @@ _LEAST_LIMIT = 5.0
 class WitnessWeights(LossWeights):
     """Weights of the loss terms; the colour loss is summed over channels, as in NeuS."""
 
+    colour_plain: float = 0.2
+    """How much colour counts where photographs are plain far and wide, if that is looked for (`smooth_plain`): it tells
+    little of where the surface is, and sheen, which seems to lie behind it, would dig a bowl."""
     curvature: float = 5e-4
     """Sum of the distance's second derivatives, before the schedule (Neuralangelo)."""
     mask_mse: float = 0.1

@@ -321,7 +321,7 @@ class NeusHashModel(Model):
     ) -> dict[str, Tensor]:
         """Every loss term, weighted; in training the metrics also show each before its weight, and every weight."""
         weights = self.config.weights
-        counting = Photographed.of(batch, self.has_masks, self.device).counting(self.black)
+        counting = Photographed.of(batch, self.has_masks, self.device).counting(self.black, weights.colour_plain)
         colour, outputs["ray_error"] = colour_l1(outputs["rgb"], self.target_colour(outputs, batch), counting)
         losses = {"colour": weights.colour * colour}
         if self.has_masks:

@@ -9,9 +9,6 @@ from torch import Tensor
 
 from neus_ns.losses.photometric import even_contrast
 
-# How much less a colour counts where the photograph is plain far and wide.
-_LESS_IF_PLAIN = 0.8
-
 
 @dataclass(frozen=True)
 class Photographed:
@@ -36,14 +33,11 @@ class Photographed:
         """The photograph; where masks exist, the object cut out and put before what is rendered behind it."""
         return self.image if self.mask is None else self.image * self.mask + behind * (1 - self.mask)
 
-    def counting(self, black: float | None) -> Float[Tensor, " rays"]:
-        """How much each pixel's error of colour counts; None: all alike, however bright.
-
-        What is plain counts less: its colour hardly tells where the surface is, and its sheen, which seems to lie
-        behind it, would dig a bowl.
-        """
+    def counting(self, black: float | None, plain: float) -> Float[Tensor, " rays"]:
+        """How much each pixel's error of colour counts: by `even_contrast`, or, None, all alike however bright; and
+        what is plain so many times as much as the rest."""
         counting = self.drawn
         if black is not None:
             mask = torch.ones_like(self.drawn) if self.mask is None else self.mask[:, 0]
             counting = counting * even_contrast(self.image.detach(), mask, black)
-        return counting if self.plain is None else counting * (1 - _LESS_IF_PLAIN * self.plain)
+        return counting if self.plain is None else counting * (1 - (1 - plain) * self.plain)
