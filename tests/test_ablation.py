@@ -72,6 +72,8 @@ def test_each_variant_is_without_what_its_name_says_and_nothing_else(capture: Pa
         "no-flat": {"flat"},
         "no-coarse-to-fine": set(),
         "slow-levels": set(),
+        "plain-colours": set(),
+        "views-later": set(),
     }
     for name, terms in missing.items():
         found = set(pipeline_of(name, capture).get_train_loss_dict(1)[1])
@@ -95,6 +97,11 @@ def test_variants_change_gradients_levels_and_photographs(capture: Path) -> None
             model.set_progress(progress)
             found.append(model.sdf_network.analytic)
         assert found == in_time
+    # The fixture is at 45 % of a training, and matt.
+    strength = {name: model_of(name).field.colour_network.view_strength for name in (FULL, "views-later")}
+    assert strength == {FULL: pytest.approx(0.75), "views-later": 0.0}
+    count = {name: model_of(name).config.weights.colour_plain for name in (FULL, "plain-colours")}
+    assert count == {FULL: 0.2, "plain-colours": 1.0}
     bare = pipeline_of("no-masks", capture)
     assert not bare.datamanager.has_masks and bare.datamanager.train_store.fg is None
     assert bare.surface_model.grid.allowed.sum() > pipeline_of(FULL, capture).surface_model.grid.allowed.sum()

@@ -10,6 +10,7 @@ import torch
 from neus_ns.fields.sharpness import Sharpness
 from neus_ns.models.gloss import DECIDED_AT
 from neus_ns.models.known_space import KnownSpace
+from neus_ns.models.numerical_schedule import NumericalSchedule
 from neus_ns.models.schedule import SurfaceSchedule
 from tests.scenes import one_view, seen_tracks
 
@@ -36,16 +37,25 @@ def test_sharpness_keeps_below_its_ceiling_until_that_is_lifted():
 def test_view_and_points_take_turns():
     schedule = SurfaceSchedule()
     for matt in (False, True):
-        assert schedule.view_strength(0.0, matt) == 0 and schedule.view_strength(1.0, matt) == 1
-    assert schedule.view_strength(0.5, False) == 1 and schedule.view_strength(0.5, True) == 0
+        assert schedule.view_strength(0.0, matt, True) == 0 and schedule.view_strength(1.0, matt, True) == 1
+    assert schedule.view_strength(0.5, False, True) == 1 and schedule.view_strength(0.5, True, True) == 0
     assert schedule.points_strength(0.0) == 1 and schedule.points_strength(1.0) == 0
 
 
 @pytest.mark.parametrize("first", [0.0, 0.1, 0.3, 0.5])
 def test_what_has_been_heard_of_the_view_is_not_taken_back_when_a_thing_proves_matt(first: float):
     schedule = SurfaceSchedule(view_from=first, view_until=first + 0.2)
-    seen = [schedule.view_strength(step / 100, step / 100 >= DECIDED_AT) for step in range(101)]
+    seen = [schedule.view_strength(step / 100, step / 100 >= DECIDED_AT, False) for step in range(101)]
     assert seen == sorted(seen) and seen[-1] == 1
+
+
+def test_a_smooth_sheen_need_not_wait_where_masks_have_carved():
+    schedule = NumericalSchedule()
+    assert schedule.view_strength(0.5, True, True) == 1 and schedule.view_strength(0.5, True, False) == 0
+    for asked in (0.0, 0.2):
+        schedule.view_later = asked
+        for has_masks in (True, False):
+            assert schedule.view_strength(0.5, True, has_masks) == (0 if asked else 1)
 
 
 def cube(resolution: int) -> torch.Tensor:

@@ -165,7 +165,7 @@ class NeusHashModel(Model):
         self.progress.fill_(progress)
         self.gloss.progress = progress
         self.slope_sharpness = schedule.slope_sharpness(progress)
-        self.field.colour_network.view_strength = schedule.view_strength(progress, self.gloss.matt)
+        self.field.colour_network.view_strength = schedule.view_strength(progress, self.gloss.matt, self.has_masks)
         self.points_strength = schedule.points_strength(progress)
         self.points_pull = self.points_weight * self.points_strength
         self.plain_limit = schedule.plain_limit(progress, self.has_masks) if self.plain_weight > 0 else 0.0

@@ -11,9 +11,6 @@ from neus_ns.training.schedules import exponential, ramp
 class NumericalSchedule(SurfaceSchedule):
     """When things happen, in shares of the whole training. The taps' step follows the hash grid's levels."""
 
-    view_later: float = 0.0
-    """So much later colour may depend on the view where nothing shines. At once: what changes with the view is smooth
-    here (`fields.sheen`), and excuses no surface whose texture is seen in the wrong place."""
     curvature_warmup: float = 0.02
     """Share of training over which the curvature loss rises to its weight."""
     analytic_from: float | None = 0.0
@@ -27,6 +24,11 @@ class NumericalSchedule(SurfaceSchedule):
     start, when the surface is still far from all of them."""
     points_reach_last: float = 0.01
     """The same at the time when the points have faded out."""
+
+    def views_wait(self, has_masks: bool) -> float:
+        """Not at all with masks, if nothing is said: what changes with the view is smooth here (`fields.sheen`) and
+        excuses no texture that is seen in the wrong place. Without masks what they would have carved is still there."""
+        return 0.0 if has_masks and self.view_later is None else super().views_wait(has_masks)
 
     def curvature_strength(self, progress: float, active_levels: int, layout: GridLayout) -> float:
         """Rises to one, and falls by the grid's growth factor with every level opened (Neuralangelo): finer detail has

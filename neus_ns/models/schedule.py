@@ -7,6 +7,8 @@ from neus_ns.training.schedules import ramp
 
 # By what factor the ceiling of sharpness rises before it is lifted altogether.
 _SHARPENING = 50.0
+# Share of training by which views are later where nothing shines.
+_VIEW_LATER = 0.2
 # Contrast in grey levels of 255, the largest near it, at which a pixel is half taken as plain in the end.
 _PLAIN = 4.0
 
@@ -34,9 +36,10 @@ class SurfaceSchedule:
     by moving."""
     view_until: float = 0.5
     """Share of training from which the view direction counts in full."""
-    view_later: float = 0.2
+    view_later: float | None = None
     """So much later both are where nothing shines (`models.gloss`): then parallax alone goes on shaping the surface.
-    That is known at 30 % of training; if `view_from` is before, nothing is later."""
+    That is known at 30 % of training; if `view_from` is before, nothing is later. None: 0.2, but
+    neuralangelo-mask-sfm with masks 0."""
 
     plain_until: float = 0.4
     """Share of training over which ever more counts as plain and is flattened, if anything: while masks' hull is still
@@ -48,11 +51,15 @@ class SurfaceSchedule:
     patches_rise: float = 0.1
     """Share of training over which their weight then rises."""
 
-    def view_strength(self, progress: float, matt: bool) -> float:
+    def view_strength(self, progress: float, matt: bool, has_masks: bool) -> float:
         """Zero until `view_from`, one from `view_until` on, both later for what is matt."""
         # What has begun is not taken back.
-        later = self.view_later if matt and self.view_from >= DECIDED_AT else 0.0
+        later = self.views_wait(has_masks) if matt and self.view_from >= DECIDED_AT else 0.0
         return ramp(progress, self.view_from + later, self.view_until + later)
+
+    def views_wait(self, has_masks: bool) -> float:
+        """How much later colour may depend on the view where nothing shines."""
+        return _VIEW_LATER if self.view_later is None else self.view_later
 
     def points_strength(self, progress: float) -> float:
         """One at the start, falling to zero at `points_until`."""

@@ -48,6 +48,8 @@ VARIANTS: dict[str, Variant] = {
     "slow-levels": Variant("the last level opened at half of a training", {"model.schedule.levels_until": 0.5}),
     "no-smooth": Variant("normals of neighbours free", {"model.weights.smooth": 0.0}),
     "no-flat": Variant("what is plain far and wide as free as the rest", {"model.weights.smooth_plain": 0.0}),
+    "plain-colours": Variant("colours count in full where it is plain", {"model.weights.colour_plain": 1.0}),
+    "views-later": Variant("colours may depend on the view later", {"model.schedule.view_later": 0.2}),
     "neus-hash": Variant("the fast method, as a yardstick", method="neus-hash"),
 }
 
