@@ -8,11 +8,7 @@ from torch import Tensor
 from neus_ns.fields.colour import ColourNetwork
 from neus_ns.fields.looking import LOOKING, mirrored
 from neus_ns.fields.surface_field import SurfaceField, SurfaceFieldConfig
-
-
-def unit_vectors(count: int, seed: int) -> Tensor:
-    draws = torch.randn(count, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return F.normalize(draws, dim=-1)
+from tests.directions import unit_vectors
 
 
 def network() -> ColourNetwork:

@@ -15,6 +15,7 @@ from neus_ns.data.synthetic.figurine import figurine_shape
 from neus_ns.data.synthetic.materials import Reflecting, fresnel, lobe_directions, material_of, reflected
 from neus_ns.data.synthetic.shapes import Shape, project_to_surface, sphere, surface_normals
 from neus_ns.errors import InputError
+from tests.directions import unit_vectors
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -26,17 +27,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def unit_vectors(count: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-    draws = torch.randn(count, 3, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-    return torch.nn.functional.normalize(draws, dim=1)
-
-
 def seen_points(shape: Shape, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """Points of a surface, their normals, and viewing directions that come from in front of them."""
-    points = project_to_surface(shape.sdf_local, 0.7 * shape.radius * unit_vectors(count, seed=1), steps=40)
+    points = project_to_surface(shape.sdf_local, 0.7 * shape.radius * unit_vectors(count, 1, torch.float32), steps=40)
     points = points[shape.sdf_local(points).abs() < 1e-4 * shape.radius]
     normals = surface_normals(shape.sdf_local, points)
-    directions = unit_vectors(len(points), seed=2)
+    directions = unit_vectors(len(points), 2, torch.float32)
     facing = (directions * normals).sum(dim=1, keepdim=True)
     return points, normals, torch.where(facing < 0, directions, reflected(directions, normals))
 
@@ -46,7 +42,7 @@ def white(directions: Tensor) -> Tensor:
 
 
 def test_a_reflection_keeps_length_and_angle_and_undoes_itself():
-    directions, normals = unit_vectors(500, 3, torch.float64), unit_vectors(500, 4, torch.float64)
+    directions, normals = unit_vectors(500, 3), unit_vectors(500, 4)
     mirrored = reflected(directions, normals)
     torch.testing.assert_close(mirrored.norm(dim=1), torch.ones(500, dtype=torch.float64))
     torch.testing.assert_close((mirrored * normals).sum(1), -(directions * normals).sum(1))
@@ -93,7 +89,7 @@ def test_a_surface_mirrors_what_stands_in_its_way():
 
 
 def test_a_lobe_lies_evenly_about_its_middle_and_is_as_wide_as_it_says():
-    middle = unit_vectors(50, 5, torch.float64)
+    middle = unit_vectors(50, 5)
     directions = torch.stack(lobe_directions(middle, 0.1, 400))
     torch.testing.assert_close(directions.norm(dim=2), torch.ones(400, 50, dtype=torch.float64))
     mean = directions.mean(dim=0)
@@ -105,11 +101,11 @@ def test_a_lobe_lies_evenly_about_its_middle_and_is_as_wide_as_it_says():
 
 
 def test_the_studio_is_bounded_and_differs_from_side_to_side():
-    light = studio(unit_vectors(20_000))
+    light = studio(unit_vectors(20_000, 0, torch.float32))
     assert float(light.min()) > 0.0 and float(light.max()) <= 3.0 + 1e-6
     assert float(light.std(dim=0).min()) > 0.3
     quarter_turn = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
-    directions = unit_vectors(20_000)
+    directions = unit_vectors(20_000, 0, torch.float32)
     assert float((studio(directions) - studio(directions @ quarter_turn)).abs().mean()) > 0.1
 
 

@@ -2,18 +2,13 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from neus_ns.fields.looking import LOOKING, ColourDirection
 from neus_ns.fields.numerical_field import NumericalFieldConfig
 from neus_ns.fields.sheen import TextureAndSheen, long_waves
 from neus_ns.fields.surface_field import SurfaceField
-
-
-def unit_vectors(count: int, seed: int) -> Tensor:
-    draws = torch.randn(count, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return F.normalize(draws, dim=-1)
+from tests.directions import unit_vectors
 
 
 def network(kind: ColourDirection) -> TextureAndSheen:
