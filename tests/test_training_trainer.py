@@ -6,6 +6,7 @@ import pytest
 import torch
 import tyro
 import yaml
+from nerfstudio.configs import base_config  # noqa: F401  nerfstudio's writer can only be imported after it
 from nerfstudio.utils import writer
 
 from neus_ns.errors import InputError
@@ -154,6 +155,7 @@ def test_bad_weights_are_never_saved(tmp_path):
     [
         ({"max_minutes": -1.0}, "--max-minutes is -1.0"),
         ({"max_num_iterations": 0}, "--max-num-iterations is 0"),
+        ({"mixed_precision": True}, "--mixed-precision would round"),
         ({"load_dir": "nowhere"}, "There is no checkpoint in"),
         ({"load_checkpoint": "nothing.ckpt"}, "nothing.ckpt does not exist"),
     ],

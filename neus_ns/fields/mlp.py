@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from neus_ns.fields.products import Dense
+
 # Matrix products are up to twice as fast if the result is a multiple of this many numbers wide.
 _FAST_WIDTH = 16
 
@@ -17,8 +19,8 @@ def relu_mlp(inputs: int, width: int, hidden_layers: int, outputs: int) -> nn.Se
     """A plain ReLU network without an output activation."""
     layers: list[nn.Module] = []
     for layer in range(hidden_layers):
-        layers += [nn.Linear(inputs if layer == 0 else width, width), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers, nn.Linear(width, outputs))
+        layers += [Dense(inputs if layer == 0 else width, width), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, Dense(width, outputs))
 
 
 def even_directions(count: int) -> Float[Tensor, "count 3"]:

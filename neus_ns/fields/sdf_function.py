@@ -15,7 +15,7 @@ Backward, with u = dL/doutput and v = dL/dn:
 
 Composed of torch's own operations the same arithmetic keeps twice the temporaries, and its backward fills and adds a
 zeroed jet for every slice that was taken of it. The layer's input (x, e) carries columns of zeros up to a width that
-matrix products are fast at.
+matrix products are fast at, and products are short where tensor cores make them (`fields.products`).
 """
 
 from typing import Any
@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from neus_ns.fields.mlp import padding
+from neus_ns.fields.products import short_products
 
 
 def sdf_and_gradient(
@@ -60,11 +61,12 @@ class _SdfAndGradient(torch.autograd.Function):
         zeros = points.new_zeros(len(points), padding(width))
         hidden_weight = F.pad(hidden_weight, (0, padding(width)))
         inputs = torch.cat([points, jet[:, 0], zeros], 1)
-        before = torch.addmm(hidden_bias, inputs, hidden_weight.t())
-        after = F.softplus(before, beta=beta)
-        output = torch.addmm(output_bias, after, output_weight.t())
-        sigma = before.mul_(beta).sigmoid_()
-        by_input = (sigma * output_weight[0]) @ hidden_weight
+        with short_products(points.device):
+            before = torch.addmm(hidden_bias, inputs, hidden_weight.t())
+            after = F.softplus(before, beta=beta)
+            output = torch.addmm(output_bias, after, output_weight.t())
+            sigma = before.mul_(beta).sigmoid_()
+            by_input = (sigma * output_weight[0]) @ hidden_weight
         by_encoding = by_input[:, 3:width]
         gradient = torch.matmul(jet[:, 1:], by_encoding[..., None])[..., 0]
         gradient = by_input[:, :3] + gradient.mul_(slope_scale)
@@ -85,17 +87,18 @@ class _SdfAndGradient(torch.autograd.Function):
         to_by_encoding.addcmul_(jet[:, 2], scaled[:, 1:2]).addcmul_(jet[:, 3], scaled[:, 2:])
         to_by_input = torch.cat([to_gradient, to_by_encoding, to_gradient.new_zeros(len(jet), padding(width))], 1)
 
-        to_slope = to_by_input @ hidden_weight.t()
-        to_hidden_weight = (sigma * weight).t() @ to_by_input
-        to_output_weight = to_output.t() @ after
-        to_slope_sigma = to_slope.mul_(sigma)
-        to_output_weight[0] += to_slope_sigma.sum(0)
+        with short_products(jet.device):
+            to_slope = to_by_input @ hidden_weight.t()
+            to_hidden_weight = (sigma * weight).t() @ to_by_input
+            to_output_weight = to_output.t() @ after
+            to_slope_sigma = to_slope.mul_(sigma)
+            to_output_weight[0] += to_slope_sigma.sum(0)
 
-        # beta sigma (1 - sigma) w dL/dpre = (beta w) (s - sigma s), s being sigma dL/dpre.
-        to_before = torch.addcmul(to_slope_sigma, sigma, to_slope_sigma, value=-1).mul_(weight * ctx.beta)
-        to_before.addcmul_(sigma, to_output @ output_weight)
-        to_hidden_weight.addmm_(to_before.t(), inputs)
-        to_inputs = to_before @ hidden_weight
+            # beta sigma (1 - sigma) w dL/dpre = (beta w) (s - sigma s), s being sigma dL/dpre.
+            to_before = torch.addcmul(to_slope_sigma, sigma, to_slope_sigma, value=-1).mul_(weight * ctx.beta)
+            to_before.addcmul_(sigma, to_output @ output_weight)
+            to_hidden_weight.addmm_(to_before.t(), inputs)
+            to_inputs = to_before @ hidden_weight
         to_jet[:, 0] = to_inputs[:, 3:width]
         to_points = to_inputs[:, :3] if ctx.needs_input_grad[0] else None
         return (

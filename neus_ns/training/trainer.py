@@ -89,6 +89,12 @@ class SurfaceTrainerConfig(TrainerConfig):
             raise InputError("--max-minutes works with one device only: give --max-num-iterations for several.")
         if self.max_num_iterations < 1:
             raise InputError(f"--max-num-iterations is {self.max_num_iterations}: give at least 1.")
+        if self.mixed_precision:
+            # Half a number's digits are wider than the cells that the surface is known by.
+            raise InputError(
+                "--mixed-precision would round distances to half their digits: leave it off; networks use tensor cores "
+                "where that does no harm."
+            )
 
 
 class SurfaceTrainer(Trainer):
