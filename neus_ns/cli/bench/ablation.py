@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from neus_ns.cli.bench.compare import Spread, runs_of
@@ -74,28 +75,40 @@ def set_options(config: object, options: Mapping[str, object]) -> None:
 
 
 def ablation_table(rows: Sequence[Measurement], scene: str) -> Table:
-    """One line a variant: how it ended, next to the whole method, and what a step of it cost."""
+    """One line a variant: how it ended, next to the whole method, and what a step of it cost; means over seeds."""
     runs = runs_of(rows, scene)
     whole = _ends(runs.get(FULL, []), "chamfer").values
-    table = Table(title=f"{scene}: what each part of neuralangelo-mask-sfm buys")
+    several = any(len(_ends(of_variant, "chamfer").values) > 1 for of_variant in runs.values())
+    # Narrow enough for a terminal of 80 columns, where a table that is too wide would lose digits.
+    table = Table(title=f"{scene}: what each part of neuralangelo-mask-sfm buys", box=SIMPLE_HEAD, padding=0)
     table.add_column("variant", no_wrap=True)
-    for heading in ("Chamfer %", f"x {FULL}", "accuracy", "compl.", "PSNR", "steps", "ms", "CPU-ms"):
+    for heading in ("Chamfer %", *(["seeds"] if several else []), f"x {FULL}"):
         table.add_column(heading, justify="right")
     shapes: dict[str, Callable[[float], str]] = {"accuracy": "{:.3f}".format, "completeness": "{:.3f}".format}
     shapes |= {"psnr": "{:.2f}".format, "step": "{:.0f}".format}
+    for heading in ("acc.", "compl.", "PSNR", "steps", "ms", "CPU ms"):
+        table.add_column(heading, justify="right")
     for name, of_variant in runs.items():
         chamfer = _ends(of_variant, "chamfer")
         ratio = tuple(value * len(whole) / sum(whole) for value in chamfer.values) if whole else ()
-        cells = [chamfer.text("{:.3f}".format), Spread(ratio, len(ratio)).text("{:.2f}".format)]
-        cells += [_ends(of_variant, column).text(shape) for column, shape in shapes.items()]
+        cells = [chamfer.mean_text("{:.3f}".format)]
+        if several:
+            cells.append(_least_and_most(chamfer.values))
+        cells.append(Spread(ratio, len(ratio)).mean_text("{:.2f}".format))
+        cells += [_ends(of_variant, column).mean_text(shape) for column, shape in shapes.items()]
         for clock in ("seconds", "cpu_seconds"):
             pace = tuple(1e3 * getattr(run[-1], clock) / run[-1].step for run in of_variant)
-            cells.append(Spread(pace, len(pace)).text("{:.0f}".format))
+            cells.append(Spread(pace, len(pace)).mean_text("{:.0f}".format))
         table.add_row(name, *cells)
     # Beside the figures there is no room for words on an ordinary terminal.
     table.caption = "\n".join(f"{name}: {VARIANTS[name].words}" for name in runs if name in VARIANTS)
     table.caption_justify = "left"
     return table
+
+
+def _least_and_most(values: Sequence[float]) -> str:
+    """The range of several figures; nothing for one alone."""
+    return f"{min(values):.3f} to {max(values):.3f}" if len(values) > 1 else ""
 
 
 def _ends(runs: Sequence[Sequence[Measurement]], column: str) -> Spread:

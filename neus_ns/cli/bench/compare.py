@@ -26,10 +26,14 @@ class Spread:
         """Mean, and in brackets the least and the largest of several."""
         if not self.values:
             return "never" if self.runs else ""
-        text = shape(sum(self.values) / len(self.values))
+        text = self.mean_text(shape)
         if len(self.values) > 1:
             text += f" ({shape(min(self.values))} to {shape(max(self.values))})"
         return text if len(self.values) == self.runs else f"{text}, {len(self.values)} of {self.runs}"
+
+    def mean_text(self, shape: Callable[[float], str]) -> str:
+        """The mean alone; nothing if there is none."""
+        return shape(sum(self.values) / len(self.values)) if self.values else ""
 
 
 def runs_of(rows: Sequence[Measurement], scene: str) -> dict[str, list[list[Measurement]]]:
