@@ -90,7 +90,7 @@ class SurfaceTrainerConfig(TrainerConfig):
         if self.max_num_iterations < 1:
             raise InputError(f"--max-num-iterations is {self.max_num_iterations}: give at least 1.")
         if self.mixed_precision:
-            # Half a number's digits are wider than the cells that the surface is known by.
+            # In half precision positions of the unit frame come in steps of 1/2000, as much as a good surface is off.
             raise InputError(
                 "--mixed-precision would round distances to half their digits: leave it off; networks use tensor cores "
                 "where that does no harm."

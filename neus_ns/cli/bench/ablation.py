@@ -82,12 +82,11 @@ def ablation_table(rows: Sequence[Measurement], scene: str) -> Table:
     # Narrow enough for a terminal of 80 columns, where a table that is too wide would lose digits.
     table = Table(title=f"{scene}: what each part of neuralangelo-mask-sfm buys", box=SIMPLE_HEAD, padding=0)
     table.add_column("variant", no_wrap=True)
-    for heading in ("Chamfer %", *(["seeds"] if several else []), f"x {FULL}"):
+    seeds = ["seeds"] if several else []
+    for heading in ("Chamfer %", *seeds, f"x {FULL}", "acc.", "compl.", "PSNR", "steps", "ms", "CPU ms"):
         table.add_column(heading, justify="right")
     shapes: dict[str, Callable[[float], str]] = {"accuracy": "{:.3f}".format, "completeness": "{:.3f}".format}
     shapes |= {"psnr": "{:.2f}".format, "step": "{:.0f}".format}
-    for heading in ("acc.", "compl.", "PSNR", "steps", "ms", "CPU ms"):
-        table.add_column(heading, justify="right")
     for name, of_variant in runs.items():
         chamfer = _ends(of_variant, "chamfer")
         ratio = tuple(value * len(whole) / sum(whole) for value in chamfer.values) if whole else ()
