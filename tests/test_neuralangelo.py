@@ -17,7 +17,12 @@ from neus_ns.losses.geometric import curvature, inward, near_surface
 from neus_ns.losses.photometric import colour_l1, even_contrast
 from neus_ns.losses.silhouette import silhouette_bce, silhouette_mse
 from neus_ns.methods import neuralangelo_mask_sfm_config
-from neus_ns.models.neuralangelo import NeuralangeloModel, NeuralangeloModelConfig
+from neus_ns.models.neuralangelo import (
+    CARVE_WEIGHT,
+    NeuralangeloModel,
+    NeuralangeloModelConfig,
+    WitnessWeights,
+)
 from neus_ns.models.numerical_schedule import NumericalSchedule
 from neus_ns.models.pipeline import SurfacePipeline, SurfacePipelineConfig, surface_pipeline
 from neus_ns.models.seen_points import SeenSpace, point_noise
@@ -192,7 +197,7 @@ def test_curvature_moves_no_camera(capture, tmp_path):
 def test_patches_are_compared_late_and_shape_the_surface_but_no_camera(capture, tmp_path, poses_are_corrected):
     config = tiny_config(capture[0], tmp_path, 8)
     model_config(config).cameras.optimise = poses_are_corrected
-    model_config(config).weights.patches = 0.2
+    model_config(config).weights.patches, model_config(config).weights.carve = 0.2, 20.0
     # At 32 pixels the whole ball is hardly larger than a patch of the usual size.
     model_config(config).patches.side, model_config(config).patches.every = 3, 1
     pipeline = pipeline_of(trained(config))
@@ -201,7 +206,7 @@ def test_patches_are_compared_late_and_shape_the_surface_but_no_camera(capture, 
     # So few steps do not tell whether it shines: that counts as shining, and reflections are no witnesses.
     for progress in (0.29, 0.5):
         pipeline.set_progress(progress)
-        assert not {"patches", "inward"} & set(pipeline.get_train_loss_dict(8)[1])
+        assert not {"patches", "carve", "inward"} & set(pipeline.get_train_loss_dict(8)[1])
     model.gloss._matt = True
     pipeline.set_progress(0.5)
     _, losses, metrics = pipeline.get_train_loss_dict(8)
@@ -209,6 +214,7 @@ def test_patches_are_compared_late_and_shape_the_surface_but_no_camera(capture, 
     assert ("inward" in losses) is not poses_are_corrected
     assert metrics["patches_weight"] == pytest.approx(0.2) and metrics["patches_used"] > 0
     assert losses["patches"].detach() == pytest.approx(0.2 * float(metrics["patches_term"]))
+    assert losses["carve"].detach() == pytest.approx(20 * float(metrics["carve_term"]))
     (gradient,) = torch.autograd.grad(losses["patches"], [model.sdf_network.hidden.weight], retain_graph=True)
     assert gradient.abs().max() > 0 and gradient.isfinite().all()
     if model.camera_poses is not None:
@@ -216,6 +222,20 @@ def test_patches_are_compared_late_and_shape_the_surface_but_no_camera(capture, 
         assert torch.autograd.grad(losses["patches"], motion, allow_unused=True) == (None,)
     pipeline.eval()
     assert "patches" not in pipeline.get_eval_loss_dict(8)[1]
+
+
+def test_it_carves_around_objects_without_masks_unless_photographs_cannot_be_alike():
+    def weight(has_masks: bool = False, poses: object = None, **options: object) -> float:
+        model = NeuralangeloModel.__new__(NeuralangeloModel)
+        torch.nn.Module.__init__(model)
+        model.config, model.has_masks = NeuralangeloModelConfig(**options), has_masks
+        model.camera_poses = poses
+        return model.carve_weight
+
+    assert weight() == weight(scene_type="unbounded") == CARVE_WEIGHT
+    assert weight(has_masks=True) == weight(scene_type="indoor") == weight(appearance_width=8) == 0.0
+    assert weight(poses=torch.nn.Identity()) == 0.0
+    assert weight(has_masks=True, weights=WitnessWeights(carve=3.0)) == 3.0
 
 
 def test_without_their_weight_no_patches_are_prepared(capture, tmp_path):

@@ -20,7 +20,9 @@ from neus_ns.losses.patches import (
     disagreement,
     how_much_of_its_middle,
     how_telling,
+    judged,
     loss_when_off,
+    standing_refuted,
 )
 from neus_ns.models.patch_witness import PatchConfig, PatchWitness
 from neus_ns.rays.crossing import crossing_share, first_crossings
@@ -239,6 +241,7 @@ def test_pixels_that_do_not_count_change_nothing_and_the_slope_is_autograds():
         for s in range(3):
             pair = torch.stack([reference[p][counts[p, s]], source[p, s][counts[p, s]].detach()])
             torch.testing.assert_close(found.correlation[p, s].detach(), torch.corrcoef(pair)[0, 1])
+            torch.testing.assert_close(found.apart[p, s].detach(), (pair[0] - pair[1]).mean().abs())
 
 
 def test_only_the_best_sources_count_and_hidden_ones_do_not():
@@ -246,8 +249,9 @@ def test_only_the_best_sources_count_and_hidden_ones_do_not():
     valid = torch.tensor([[1, 1, 1, 1], [1, 0, 0, 0], [1, 0, 1, 0]]).bool()
     t = torch.zeros(3, requires_grad=True)
     telling = torch.tensor([[1.0, 0.5, 0.0, 9.0], [1.0] * 4, [0.4, 9.0, 0.4, 9.0]])
-    loss, used = disagreement(PatchCosts(cost, torch.ones(3, 4), telling, valid), t, best=2)
-    assert used.tolist() == [True, False, True]
+    found = judged(PatchCosts(cost, torch.ones(3, 4), cost, telling, valid), best=2)
+    loss = disagreement(found, t)
+    assert found.used.tolist() == [True, False, True]
 
     def robust(c):
         return 0.5 * c / (c + 0.5)
@@ -306,11 +310,12 @@ def test_a_patch_with_a_plain_middle_tells_nothing_whatever_is_beside_it():
 @pytest.mark.parametrize("patches, sources", [(0, 3), (2, 0), (2, 3)])
 def test_nothing_to_compare_costs_nothing(patches, sources):
     one = torch.ones(patches, sources)
-    costs = PatchCosts(one, one, one, one < 0)
+    costs = PatchCosts(one, one, one, one, one < 0)
     t = torch.ones(patches, requires_grad=True)
-    loss, used = disagreement(costs, t, best=4)
+    found = judged(costs, best=4)
+    loss = disagreement(found, t) + standing_refuted(found, torch.ones(patches), t)
     loss.backward()
-    assert loss == 0 and used.sum() == 0 and (t.grad is None or not t.grad.any())
+    assert loss == 0 and found.used.sum() == 0 and (t.grad is None or not t.grad.any())
 
 
 def test_rays_enter_a_sphere_where_they_do_and_follow_its_radius():

@@ -5,11 +5,13 @@ What differs from neus-hash, and nothing else:
     gradients    if asked for, finite differences over one cell of the finest open level (`fields.sdf_numerical`)
     curvature    |Laplacian| from the same taps, fading as levels open
     patches      photographs compared at the surface (`models.patch_witness`)
+    carving      inwards, where patches of photographs keep disagreeing about the surface (`models.refuted_space`)
     inwards      a push on what textured pixels show, of what photographs leave open towards less
     masks        cross-entropy and squared error of the opacity; pixels on an outline may count less
     SfM points   |distance| at the points that the batch's own photographs see, as sure as each point is
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +20,9 @@ from jaxtyping import Float
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
+from neus_ns.data.grey_photos import GreyPhotos
+from neus_ns.data.tracks.record import SfmTracks
+from neus_ns.data.views import Views
 from neus_ns.fields.numerical_field import NumericalFieldConfig
 from neus_ns.fields.sdf import SdfSample
 from neus_ns.fields.sdf_numerical import NumericalSdfNetwork
@@ -26,6 +31,7 @@ from neus_ns.losses.silhouette import silhouette_bce, silhouette_mse
 from neus_ns.models.loss_weights import LossWeights
 from neus_ns.models.neus_hash import NeusHashModel, NeusHashModelConfig
 from neus_ns.models.numerical_schedule import NumericalSchedule
+from neus_ns.models.refuted_space import RefutedSpace
 from neus_ns.models.samples import SurfaceSamples
 from neus_ns.models.scene_type import PRESETS
 from neus_ns.models.seen_points import SeenPoints, SeenSpace
@@ -34,6 +40,8 @@ from neus_ns.models.seen_points import SeenPoints, SeenSpace
 _SEEN_POINTS = 512
 # Contrast around a pixel, in grey levels of 255, at which it is half believed to tell where the surface is.
 _PLAIN = 4.0
+# Weight of carving where it is of use.
+CARVE_WEIGHT = 20.0
 # A point's limit is no less than this many times its noise: nine in ten of the good ones lie well within.
 _LEAST_LIMIT = 5.0
 
@@ -51,6 +59,10 @@ class WitnessWeights(LossWeights):
     """Squared difference of opacity and foreground mask, wherever masks exist."""
     patches: float = 2.25
     """Disagreement of photographs about patches of the surface (Geo-NeuS); 0 leaves them out."""
+    carve: float | None = None
+    """Push inwards where nearly all patches disagree: what they show must lie behind. Only where patches are compared,
+    and only until the schedule's `carve_until`. None: 20 around objects without masks, whose outlines would have carved
+    as much, if photographs are said to have neither changing exposure nor wrong poses, for which they disagree too."""
     inward: float = 1.0
     """Push inwards on what textured pixels show: colours alone leave it a little outside of the truth, more so where
     few photographs see it. Not where it shines, not indoors, and not while poses are corrected."""
@@ -81,6 +93,24 @@ class NeuralangeloModel(NeusHashModel):
     def populate_modules(self) -> None:
         super().populate_modules()
         self.known_space = SeenSpace(self.config.sampling.grid_resolution)
+        self.refuted_space = RefutedSpace()
+
+    def enter_photographs(
+        self, photos: Callable[[], GreyPhotos], views_parser: Views, tracks_parser: SfmTracks | None
+    ) -> None:
+        """As the parent's; what patches keep saying of a place is kept, if it is to be carved."""
+        super().enter_photographs(photos, views_parser, tracks_parser)
+        if self._patches is not None and self.carve_weight > 0:
+            self._patches.refuted_space = self.refuted_space
+
+    @property
+    def carve_weight(self) -> float:
+        """The user's, or by what photographs are said to be like."""
+        config = self.config
+        if config.weights.carve is not None:
+            return config.weights.carve
+        alike = config.appearance_width == 0 and self.camera_poses is None
+        return CARVE_WEIGHT if alike and not self.has_masks and not PRESETS[config.scene_type].inside_out else 0.0
 
     @property
     def sdf_network(self) -> NumericalSdfNetwork:
@@ -98,6 +128,7 @@ class NeuralangeloModel(NeusHashModel):
         strength = schedule.curvature_strength(progress, network.grid.active, network.grid.layout)
         self.curvature_strength = 0.0 if network.analytic else strength
         self.points_reach = schedule.points_reach(progress)
+        self.carve_strength = self.patches_strength * schedule.carve_strength(progress)
         # Reflections look as if they lay inside already, poses would be bent instead of the surface, and rooms would
         # grow, where nobody has measured that they are too small.
         without = self.gloss.shines or self.camera_poses is not None or PRESETS[self.config.scene_type].inside_out
@@ -117,6 +148,7 @@ class NeuralangeloModel(NeusHashModel):
         # Here the photographs speak for the points that they see.
         factors["sfm"] = factors.pop("points")
         factors["curvature"] = weights.curvature * self.curvature_strength
+        factors["carve"] = self.carve_weight * self.carve_strength
         factors["inward"] = weights.inward * self.inward_strength
         return factors | {"mask_mse": weights.mask_mse} if self.has_masks else factors
 
@@ -137,6 +169,8 @@ class NeuralangeloModel(NeusHashModel):
         at: SurfaceSamples | SdfSample = outputs["samples"] if self.camera_poses is None else outputs["off_rays"].sample
         if at.laplacian is not None and factor["curvature"] > 0:
             losses["curvature"] = factor["curvature"] * curvature(at.laplacian)
+        if "patches" in outputs and factor["carve"] > 0:
+            losses["carve"] = factor["carve"] * outputs["patches"].refuted
         if factor["inward"] > 0:
             losses["inward"] = factor["inward"] * self.inward_loss(outputs["samples"], batch["contrast"])
         if "seen" in outputs:

@@ -17,6 +17,8 @@ class NumericalSchedule(SurfaceSchedule):
     """Share of training from which gradients are in closed form: without curvature loss, and cheaper. Before that, and
     with None to the end, they come from taps, as in Neuralangelo, which has not earned its time since levels open
     sooner."""
+    carve_until: float = 0.7
+    """Share of training after which nothing is carved any more, so that what was carved too far can heal."""
     inward_from: float = 0.3
     """Share of training from which the surface is pushed inwards: then it is known whether it shines."""
     points_reach_first: float = 1.0
@@ -44,6 +46,10 @@ class NumericalSchedule(SurfaceSchedule):
     def inward_strength(self, progress: float) -> float:
         """Zero until `inward_from`, then one."""
         return float(progress >= self.inward_from)
+
+    def carve_strength(self, progress: float) -> float:
+        """One as long as it is carved, then zero."""
+        return float(progress < self.carve_until)
 
     def points_reach(self, progress: float) -> float:
         """How far a point may be from the surface without being an outlier; falls by equal ratios."""

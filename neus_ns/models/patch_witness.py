@@ -18,13 +18,17 @@ from neus_ns.data.grey_photos import GreyPhotos
 from neus_ns.data.tracks.record import SfmTracks
 from neus_ns.data.views import Views
 from neus_ns.losses.patches import (
+    Judged,
     PatchCosts,
     agreement,
     disagreement,
     how_much_of_its_middle,
     how_telling,
+    judged,
     loss_when_off,
+    standing_refuted,
 )
+from neus_ns.models.refuted_space import RefutedSpace
 from neus_ns.rays.crossing import crossing_share, first_crossings
 from neus_ns.rays.occupancy import OccupancyGrid
 from neus_ns.rays.sections import SampledRays
@@ -68,10 +72,11 @@ class PatchConfig:
 
 @dataclass(frozen=True)
 class PatchLoss:
-    """The loss, and how many patches spoke."""
+    """The loss, how many patches spoke, and how far they stand where nothing can be, if anybody keeps count of that."""
 
     value: Float[Tensor, ""]
     used: Int[Tensor, ""]
+    refuted: Float[Tensor, ""] | None
 
 
 def pinhole_cameras(views_unit: Views) -> PinholeCameras:
@@ -83,6 +88,9 @@ def pinhole_cameras(views_unit: Views) -> PinholeCameras:
 
 class PatchWitness:
     """Photographs, cameras, and who is compared with whom. Derived from the capture when training starts, not saved."""
+
+    refuted_space: RefutedSpace | None = None
+    """Told of every patch that is judged, if anybody wants to know where they keep disagreeing; the model saves it."""
 
     def __init__(
         self,
@@ -126,8 +134,16 @@ class PatchWitness:
         held = replace(patches, t=patches.t.detach())
         costs = self.costs(held)
         fit = facing & self.seen_whole(held)
-        value, used = disagreement(replace(costs, valid=costs.valid & fit[:, None]), patches.t, self.config.best)
-        return PatchLoss(value, used.sum())
+        found = judged(replace(costs, valid=costs.valid & fit[:, None]), self.config.best)
+        return PatchLoss(disagreement(found, patches.t), found.used.sum(), self.refuted(found, held, patches.t))
+
+    def refuted(self, found: Judged, patches: SurfacePatches, t: Float[Tensor, " patches"]) -> Float[Tensor, ""] | None:
+        """How far patches stand where nearly all disagree; these are heard first."""
+        if self.refuted_space is None:
+            return None
+        points = patches.points(self.cameras)
+        self.refuted_space.hear(points, found.doubt, torch.where(found.used, found.telling, 0.0))
+        return standing_refuted(found, self.refuted_space.refuted(points), t)
 
     def patches(
         self,
@@ -176,7 +192,7 @@ class PatchWitness:
         pixels = own.seen.shape[1]
         enough = (counts.sum(-1) >= _LEAST_SHARED * pixels) & (own.seen.sum(-1) >= _LEAST_OWN * pixels)[:, None]
         textured = torch.minimum(found.reference_variance, found.source_variance) >= _LEAST_DEVIATION**2
-        return PatchCosts(1 - found.correlation, by_t, telling, enough & textured & seen)
+        return PatchCosts(1 - found.correlation, by_t, found.apart, telling, enough & textured & seen)
 
     @torch.no_grad()
     def seen_whole(self, patches: SurfacePatches) -> Bool[Tensor, " patches"]:
