@@ -33,15 +33,13 @@ from neus_ns.models.neus_hash import NeusHashModel, NeusHashModelConfig
 from neus_ns.models.numerical_schedule import NumericalSchedule
 from neus_ns.models.refuted_space import RefutedSpace
 from neus_ns.models.samples import SurfaceSamples
-from neus_ns.models.scene_type import PRESETS
+from neus_ns.models.scene_type import PRESETS, suited_carving
 from neus_ns.models.seen_points import SeenPoints, SeenSpace
 
 # Structure-from-motion points looked at per step; of them only the distance is asked, a fifth of a sample's cost.
 _SEEN_POINTS = 512
 # Contrast around a pixel, in grey levels of 255, at which it is half believed to tell where the surface is.
 _PLAIN = 4.0
-# Weight of carving where it is of use.
-CARVE_WEIGHT = 20.0
 # A point's limit is no less than this many times its noise: nine in ten of the good ones lie well within.
 _LEAST_LIMIT = 5.0
 
@@ -107,10 +105,8 @@ class NeuralangeloModel(NeusHashModel):
     def carve_weight(self) -> float:
         """The user's, or by what photographs are said to be like."""
         config = self.config
-        if config.weights.carve is not None:
-            return config.weights.carve
         alike = config.appearance_width == 0 and self.camera_poses is None
-        return CARVE_WEIGHT if alike and not self.has_masks and not PRESETS[config.scene_type].inside_out else 0.0
+        return suited_carving(config.scene_type, config.weights.carve, self.has_masks, alike)
 
     @property
     def sdf_network(self) -> NumericalSdfNetwork:

@@ -9,8 +9,7 @@ from rich.table import Table
 from neus_ns.cli.bench.compare import Spread, runs_of
 from neus_ns.cli.bench.record import Measurement
 from neus_ns.errors import InputError
-from neus_ns.models.neuralangelo import CARVE_WEIGHT
-from neus_ns.models.scene_type import POINTS_WEIGHT
+from neus_ns.models.scene_type import CARVE_WEIGHT, POINTS_WEIGHT
 
 FULL = "full"
 
