@@ -68,7 +68,8 @@ def test_each_variant_is_without_what_its_name_says_and_nothing_else(capture: Pa
         "taps": set(),
         "no-curvature": set(),
         "no-patches": {"patches"},
-        "no-masks-carving": {"mask", "mask_mse", "sfm", "flat"},
+        "no-masks-no-carving": {"mask", "mask_mse", "sfm", "flat"},
+        "carving": set(),
         "no-inward": {"inward"},
         "no-flat": {"flat"},
         "no-coarse-to-fine": set(),
@@ -76,13 +77,14 @@ def test_each_variant_is_without_what_its_name_says_and_nothing_else(capture: Pa
         "plain-colours": set(),
         "views-later": set(),
     }
-    more = {"no-masks-carving": {"carve"}, "taps": {"curvature"}}
+    # Without masks what photographs refute is carved, if they are compared.
+    more = {name: {"carve"} for name in ("no-masks", "no-masks-pull", "carving")} | {"taps": {"curvature"}}
     for name, terms in missing.items():
         found = set(pipeline_of(name, capture).get_train_loss_dict(1)[1])
         assert whole - found == terms and found - whole == more.get(name, set()), name
     for name, terms in (("no-mask-loss", {"mask", "mask_mse"}), ("no-smooth", {"smooth", "flat"})):
         factors = pipeline_of(name, capture).surface_model.term_weights()
-        # Without taps nobody knows the curvature, and nothing is carved unless asked for.
+        # Without taps nobody knows the curvature, and with masks nothing is carved.
         assert {term for term, factor in factors.items() if factor == 0.0} == terms | {"curvature", "carve"}, name
 
 

@@ -9,6 +9,7 @@ from nerfstudio.configs.method_configs import all_methods
 
 from neus_ns.cli.export import load_surface
 from neus_ns.data.pixel_store import store_images
+from neus_ns.data.region import SceneType
 from neus_ns.data.tracks.record import SfmTracks
 from neus_ns.data.views import Views
 from neus_ns.data.witness_pixels import on_mask_edge
@@ -20,6 +21,7 @@ from neus_ns.methods import neuralangelo_mask_sfm_config
 from neus_ns.models.neuralangelo import NeuralangeloModel, NeuralangeloModelConfig
 from neus_ns.models.numerical_schedule import NumericalSchedule
 from neus_ns.models.pipeline import SurfacePipeline, SurfacePipelineConfig, surface_pipeline
+from neus_ns.models.scene_type import CARVE_WEIGHT, suited_carving
 from neus_ns.models.seen_points import SeenSpace, point_noise
 from neus_ns.pixels.base import PixelBatch
 from neus_ns.surface.export import MeshOptions, export_surface
@@ -217,6 +219,21 @@ def test_patches_are_compared_late_and_shape_the_surface_but_no_camera(capture, 
         assert torch.autograd.grad(losses["patches"], motion, allow_unused=True) == (None,)
     pipeline.eval()
     assert "patches" not in pipeline.get_eval_loss_dict(8)[1]
+
+
+def test_it_carves_around_objects_without_masks_unless_photographs_cannot_be_alike(capture, tmp_path):
+    cases: list[tuple[SceneType, float]] = [("object", CARVE_WEIGHT), ("unbounded", CARVE_WEIGHT), ("indoor", 0.0)]
+    for scene_type, usual in cases:
+        assert suited_carving(scene_type, None, has_masks=False, alike=True) == usual
+        assert suited_carving(scene_type, None, has_masks=True, alike=True) == 0.0
+        assert suited_carving(scene_type, None, has_masks=False, alike=False) == 0.0
+        assert suited_carving(scene_type, 3.0, has_masks=True, alike=False) == 3.0
+    for appearance, expected in ((0, CARVE_WEIGHT), (2, 0.0)):
+        config = tiny_config(capture[0], tmp_path, 1)
+        model_config(config).appearance_width = appearance
+        assert isinstance(config.pipeline, SurfacePipelineConfig)
+        config.pipeline.datamanager.masks = False
+        assert model_of(surface_pipeline(config.pipeline.setup(device="cpu"))).carve_weight == expected
 
 
 def test_without_their_weight_no_patches_are_prepared(capture, tmp_path):

@@ -9,12 +9,16 @@ from neus_ns.models.refuted_space import RefutedSpace
 
 # Three places that are many cells apart.
 PLACES = torch.tensor([[-0.9, -0.9, -0.9], [0.0, 0.1, 0.2], [0.99, 0.99, 0.99]])
+# Where all the other patches are.
+ELSEWHERE = torch.tensor([[0.5, -0.5, 0.5]])
 
 
-def heard(doubt: list[float], steps: int, telling: float = 1.0) -> RefutedSpace:
+def heard(doubt: list[float], steps: int, telling: float = 1.0, others: int = 20, theirs: float = 0.0) -> RefutedSpace:
     space = RefutedSpace()
+    places = torch.cat([PLACES, ELSEWHERE.expand(others, 3)])
+    doubts = torch.cat([torch.tensor(doubt), torch.full((others,), theirs)])
     for _ in range(steps):
-        space.hear(PLACES, torch.tensor(doubt), torch.full((len(PLACES),), telling))
+        space.hear(places, doubts, torch.full((len(places),), telling))
     return space
 
 
@@ -27,6 +31,13 @@ def of_cost(cost: list[float], apart: float = 20.0) -> Judged:
 def test_only_where_nearly_all_patches_disagree_anything_is_refuted():
     assert heard([1.0, 0.4, 0.0], 100).refuted(PLACES).tolist() == [1.0, 0.0, 0.0]
     assert not RefutedSpace().refuted(PLACES).any()
+
+
+def test_while_too_many_disagree_of_all_nothing_is_refuted():
+    def refuted(theirs: float) -> float:
+        return float(heard([1.0, 1.0, 1.0], 100, others=100, theirs=theirs).refuted(PLACES)[0])
+
+    assert refuted(0.1) == 1.0 and refuted(0.3) == 0.0 and 0.0 < refuted(0.2) < 1.0
 
 
 def test_a_few_patches_or_many_that_tell_nothing_are_not_enough():
@@ -42,7 +53,7 @@ def test_places_beyond_the_box_are_those_at_its_faces():
 def test_what_was_heard_long_ago_is_forgotten():
     space = heard([1.0, 1.0, 1.0], 100)
     for _ in range(600):
-        space.hear(PLACES[:1], torch.zeros(1), torch.ones(1))
+        space.hear(torch.cat([PLACES[:1], ELSEWHERE]), torch.zeros(2), torch.ones(2))
     assert space.refuted(PLACES[:1]) == 0
     # Where nothing more is said, it fades as well: the surface has gone on.
     assert not space.refuted(PLACES[1:]).any()

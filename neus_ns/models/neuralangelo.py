@@ -5,7 +5,7 @@ What differs from neus-hash, and nothing else:
     gradients    if asked for, finite differences over one cell of the finest open level (`fields.sdf_numerical`)
     curvature    |Laplacian| from the same taps, fading as levels open
     patches      photographs compared at the surface (`models.patch_witness`)
-    carving      if asked for, inwards where patches keep disagreeing about the surface (`models.refuted_space`)
+    carving      inwards, where patches of photographs keep disagreeing about the surface (`models.refuted_space`)
     inwards      a push on what textured pixels show, of what photographs leave open towards less
     masks        cross-entropy and squared error of the opacity; pixels on an outline may count less
     SfM points   |distance| at the points that the batch's own photographs see, as sure as each point is
@@ -33,7 +33,7 @@ from neus_ns.models.neus_hash import NeusHashModel, NeusHashModelConfig
 from neus_ns.models.numerical_schedule import NumericalSchedule
 from neus_ns.models.refuted_space import RefutedSpace
 from neus_ns.models.samples import SurfaceSamples
-from neus_ns.models.scene_type import PRESETS
+from neus_ns.models.scene_type import PRESETS, suited_carving
 from neus_ns.models.seen_points import SeenPoints, SeenSpace
 
 # Structure-from-motion points looked at per step; of them only the distance is asked, a fifth of a sample's cost.
@@ -57,11 +57,11 @@ class WitnessWeights(LossWeights):
     """Squared difference of opacity and foreground mask, wherever masks exist."""
     patches: float = 2.25
     """Disagreement of photographs about patches of the surface (Geo-NeuS); 0 leaves them out."""
-    carve: float = 0.0
-    """Push inwards where nearly all patches disagree, since what they show must lie behind: until the schedule's
-    `carve_until`, where patches are compared. 20 opens arches that stay closed in captures without masks, after 2000
-    steps; in shorter trainings too much is still wrong for that, and thin things go as well. Not for photographs of
-    changing exposure or wrong poses, which disagree everywhere."""
+    carve: float | None = None
+    """Push inwards where nearly all patches disagree: what they show must lie behind. Only where patches are compared,
+    once most of all agree, and only until the schedule's `carve_until`. None: 20 around objects without masks, whose
+    outlines would have carved as much, if photographs are said to have neither changing exposure nor wrong poses, for
+    which they disagree too."""
     inward: float = 1.0
     """Push inwards on what textured pixels show: colours alone leave it a little outside of the truth, more so where
     few photographs see it. Not where it shines, not indoors, and not while poses are corrected."""
@@ -99,8 +99,15 @@ class NeuralangeloModel(NeusHashModel):
     ) -> None:
         """As the parent's; what patches keep saying of a place is kept, if it is to be carved."""
         super().enter_photographs(photos, views_parser, tracks_parser)
-        if self._patches is not None and self.config.weights.carve > 0:
+        if self._patches is not None and self.carve_weight > 0:
             self._patches.refuted_space = self.refuted_space
+
+    @property
+    def carve_weight(self) -> float:
+        """The user's, or by what photographs are said to be like."""
+        config = self.config
+        alike = config.appearance_width == 0 and self.camera_poses is None
+        return suited_carving(config.scene_type, config.weights.carve, self.has_masks, alike)
 
     @property
     def sdf_network(self) -> NumericalSdfNetwork:
@@ -138,7 +145,7 @@ class NeuralangeloModel(NeusHashModel):
         # Here the photographs speak for the points that they see.
         factors["sfm"] = factors.pop("points")
         factors["curvature"] = weights.curvature * self.curvature_strength
-        factors["carve"] = weights.carve * self.carve_strength
+        factors["carve"] = self.carve_weight * self.carve_strength
         factors["inward"] = weights.inward * self.inward_strength
         return factors | {"mask_mse": weights.mask_mse} if self.has_masks else factors
 

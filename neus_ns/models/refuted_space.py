@@ -4,6 +4,7 @@ Right beside the true surface patches of photographs tell which way it is; farth
 agree. One patch alone says so in error as well, at thin things and at edges. But where nearly all of them disagree,
 seen from everywhere, what they show must lie behind: a lid over a hollow, a web between two columns. (Kutulakos and
 Seitz's space carving takes away what photographs disagree about; here that much has to be heard of a place first.)
+While the whole is still rough they disagree everywhere, and thin things would go: until most agree nothing is refuted.
 """
 
 import torch
@@ -18,6 +19,8 @@ _KEPT = 0.99
 _AGREEING = 1.0
 # Share of the patches of a cell that disagree from which on it is refuted at all, and in full.
 _SOME, _ALL = 0.45, 0.6
+# Share of all patches that disagree above which nothing is refuted yet, and below which it is in full.
+_ROUGH, _FORMED = 0.25, 0.2
 
 
 class RefutedSpace(nn.Module):
@@ -51,9 +54,15 @@ class RefutedSpace(nn.Module):
         """How far it is known that there is no surface where these are, 0 to 1."""
         cells = self._cells(points)
         share = self.doubted[cells] / (self.heard[cells] + _AGREEING)
-        return ((share - _SOME) / (_ALL - _SOME)).clamp(0, 1)
+        of_all = self.doubted.sum() / (self.heard.sum() + _AGREEING)
+        return _ramp(share, _SOME, _ALL) * _ramp(of_all, _ROUGH, _FORMED)
 
     @staticmethod
     def _cells(points: Float[Tensor, "patches 3"]) -> Tensor:
         x, y, z = ((points + 1) * (_CELLS / 2)).long().clamp(0, _CELLS - 1).unbind(-1)
         return (x * _CELLS + y) * _CELLS + z
+
+
+def _ramp(value: Float[Tensor, "*batch"], none: float, all_: float) -> Float[Tensor, "*batch"]:
+    """From 0 at `none` to 1 at `all_`, the greater of the two or the less."""
+    return ((value - none) / (all_ - none)).clamp(0, 1)

@@ -24,6 +24,8 @@ class ScenePreset:
 POINTS_WEIGHT = 3.0
 # How much flatter than elsewhere what is plain should be.
 _PLAIN_WEIGHT = 20.0
+# Weight of carving where it is of use.
+CARVE_WEIGHT = 20.0
 # Brightness from 0 to 1 that is added to a pixel's before errors of its colour count by what both come to.
 _BLACK = 0.1
 
@@ -66,3 +68,14 @@ def suited_weights(scene_type: SceneType, weights: LossWeights, has_masks: bool)
     suited = SuitedWeights(POINTS_WEIGHT, _PLAIN_WEIGHT, _BLACK) if all_wanted else SuitedWeights(0.0, 0.0, None)
     said = {each.name: getattr(weights, each.name) for each in fields(suited)}
     return replace(suited, **{name: weight for name, weight in said.items() if weight is not None})
+
+
+def suited_carving(scene_type: SceneType, said: float | None, has_masks: bool, alike: bool) -> float:
+    """How much it counts where patches disagree: the user's weight, or by the scene.
+
+    Masks have carved as much before, and rooms were not found to need it. Photographs that are not `alike`, of changing
+    exposure or from places that are still to be found, disagree about the true surface as well.
+    """
+    if said is not None:
+        return said
+    return CARVE_WEIGHT if alike and not has_masks and not PRESETS[scene_type].inside_out else 0.0

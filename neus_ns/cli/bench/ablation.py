@@ -9,7 +9,7 @@ from rich.table import Table
 from neus_ns.cli.bench.compare import Spread, runs_of
 from neus_ns.cli.bench.record import Measurement
 from neus_ns.errors import InputError
-from neus_ns.models.scene_type import POINTS_WEIGHT
+from neus_ns.models.scene_type import CARVE_WEIGHT, POINTS_WEIGHT
 
 FULL = "full"
 
@@ -40,7 +40,8 @@ VARIANTS: dict[str, Variant] = {
     "no-sfm": Variant("no SfM points or sightlines", _NO_SFM),
     "no-points": Variant("lines of sight to SfM points, not the points", {"model.weights.points": 0.0}),
     "no-patches": Variant("photographs not compared by patches", _NO_PATCHES),
-    "no-masks-carving": Variant("no masks, and what patches refute carved", _NO_MASKS | {"model.weights.carve": 20.0}),
+    "no-masks-no-carving": Variant("no masks, and nothing carved", _NO_MASKS | {"model.weights.carve": 0.0}),
+    "carving": Variant("what patches refute carved, masks or not", {"model.weights.carve": CARVE_WEIGHT}),
     "no-inward": Variant("no push inwards", {"model.weights.inward": 0.0}),
     "absolute-colours": Variant("errors of colour count alike, dark or bright", {"model.weights.black": 1e6}),
     "taps-first": Variant("numerical gradients and curvature at first", {"model.schedule.analytic_from": 0.25}),
