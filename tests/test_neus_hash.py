@@ -143,7 +143,9 @@ def test_masks_reach_the_loss(capture, tmp_path):
 
 def test_training_listens_for_what_shines(capture, tmp_path):
     model = pipeline_of(trained(tiny_config(capture[0], tmp_path, 50))).surface_model
-    assert (model.gloss.heard[:, 1] == 2).all() and (model.gloss.heard[:, 0] > 0).all()
+    # Two steps a stretch, of whose pixels some show the ball.
+    shown = model.gloss.heard[:, 1]
+    assert (shown > 0).all() and (shown < 2).all() and (model.gloss.heard[:, 0] > 0).all()
     assert model.field.colour_network.view_strength == 1.0
     model.set_progress(0.4)
     assert model.field.colour_network.view_strength == (0.0 if model.gloss.matt else pytest.approx(0.5))

@@ -230,10 +230,10 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
         sampler, pixels = self._last_proposal()
         sampler.observe(pixels, errors.to(pixels.flat.device))
 
-    def even_mean(self, errors: Float[Tensor, " rays"]) -> Float[Tensor, ""]:
-        """The mean error of the last next_train as if its pixels had been drawn evenly."""
+    def even_weight(self, device: torch.device) -> Float[Tensor, " rays"]:
+        """What the pixels of the last next_train count in a mean as if they had been drawn evenly."""
         sampler, pixels = self._last_proposal()
-        return (errors * sampler.even_weight(pixels).to(errors.device)).mean()
+        return sampler.even_weight(pixels).to(device)
 
     def _last_proposal(self) -> tuple[SurfacePixelSampler, PixelBatch]:
         if self.train_pixel_sampler is None or self.last_pixels is None:

@@ -177,7 +177,8 @@ class SurfacePipeline(VanillaPipeline):
         outputs, losses, metrics = super().get_train_loss_dict(step)
         gloss = self.surface_model.gloss
         if gloss.listening:
-            gloss.hear(self.datamanager.even_mean(outputs["ray_error"]))
+            errors = outputs["ray_error"]
+            gloss.hear(errors, outputs["accumulation"][:, 0], self.datamanager.even_weight(errors.device))
         self.datamanager.observe(outputs["ray_error"])
         if self.drawn is not None and self.datamanager.last_pixels is not None:
             self.drawn.note(self.datamanager.last_pixels.indices)
