@@ -73,7 +73,7 @@ def suited_weights(scene_type: SceneType, weights: LossWeights, has_masks: bool)
 def suited_carving(scene_type: SceneType, said: float | None, has_masks: bool, alike: bool) -> float:
     """How much it counts where patches disagree: the user's weight, or by the scene.
 
-    Masks have carved as much before, and rooms were not found to need it. Photographs that are not `alike`, of changing
+    Masks have carved as much before, and in rooms it was never tried. Photographs that are not `alike`, of changing
     exposure or from places that are still to be found, disagree about the true surface as well.
     """
     if said is not None:
