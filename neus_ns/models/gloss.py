@@ -16,7 +16,7 @@ from torch import Tensor, nn
 # Share of training at which it is known, and two stretches before that over which errors are averaged.
 DECIDED_AT = 0.3
 _EARLY, _LATE = (0.08, 0.12), (0.26, DECIDED_AT)
-# Where a greater share of the early error is left late, it shines. Measured: matt 0.50 to 0.71, a dark glossy head 0.80,
+# Where a greater share of the early error is left late, it shines. Measured: matt 0.50 to 0.71, a dark head 0.80,
 # lacquer and satin 0.82, mirrors 0.88.
 _MATT_BELOW = 0.76
 # Opacity from which on a pixel shows the surface.
