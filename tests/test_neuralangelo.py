@@ -1,5 +1,7 @@
 """neuralangelo-mask-sfm as a whole, on a tiny ball, and the laws of what it adds to neus-hash."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -122,6 +124,39 @@ def test_resume_equals_no_pause(capture, tmp_path):
         if isinstance(value, torch.Tensor):
             torch.testing.assert_close(value, expected[name], rtol=0, atol=0, msg=name)
     assert model_of(resumed).sdf_network.step == model_of(whole).sdf_network.step
+
+
+def test_what_is_known_of_space_follows_the_region_of_a_checkpoint(capture, tmp_path):
+    """Frame, hull, points and cameras: none of them may be left in the frame that the options of now would give."""
+    first = tiny_config(capture[0], tmp_path / "first", 2)
+    assert isinstance(first.pipeline, SurfacePipelineConfig)
+    first.pipeline.region.radius = 1.5 * capture[1].radius
+    of_then = model_of(pipeline_of(trained(first)))
+    second = tiny_config(capture[0], tmp_path / "second", 3)
+    second.load_dir = first.get_checkpoint_dir()
+    of_now = model_of(pipeline_of(trained(second)))
+    found_now = model_of(pipeline_of(trained(tiny_config(capture[0], tmp_path / "third", 1))))
+    for model, same in ((of_now, True), (found_now, False)):
+        assert model._patches is not None and of_then._patches is not None
+        pairs = [(getattr(model.known_space, name), getattr(of_then.known_space, name)) for name in ("bound", "eyes")]
+        pairs += [(model._patches.cameras.centre, of_then._patches.cameras.centre)]
+        assert all((a.shape == b.shape and torch.allclose(a, b, atol=1e-5)) is same for a, b in pairs)
+
+
+def test_a_checkpoint_of_cameras_elsewhere_is_refused(capture, tmp_path, capsys):
+    moved = tmp_path / "moved"
+    shutil.copytree(capture[0], moved)
+    transforms = json.loads((moved / "transforms.json").read_text(encoding="utf-8"))
+    for frame in transforms["frames"]:
+        frame["transform_matrix"][0][3] += 0.1
+    first = tiny_config(capture[0], tmp_path / "first", 2)
+    trained(first)
+    (moved / "transforms.json").write_text(json.dumps(transforms), encoding="utf-8")
+    second = tiny_config(moved, tmp_path / "second", 3)
+    second.load_dir = first.get_checkpoint_dir()
+    with pytest.raises(SystemExit):
+        trained(second)
+    assert "do not stand where they stood" in " ".join(capsys.readouterr().out.split())
 
 
 def test_everything_it_minimises_is_in_the_log_and_reaches_the_parameters(capture, tmp_path):

@@ -143,9 +143,9 @@ def test_masks_reach_the_loss(capture, tmp_path):
 
 def test_training_listens_for_what_shines(capture, tmp_path):
     model = pipeline_of(trained(tiny_config(capture[0], tmp_path, 50))).surface_model
-    # Two steps a stretch, of whose pixels some show the ball.
-    shown = model.gloss.heard[:, 1]
-    assert (shown > 0).all() and (shown < 2).all() and (model.gloss.heard[:, 0] > 0).all()
+    # Three steps a stretch, of whose pixels some show the ball.
+    for _, photographs, itself in model.gloss.heard:
+        assert photographs[1] > 0 and 0 < itself[0] < itself[1]
     assert model.field.colour_network.view_strength == 1.0
     model.set_progress(0.4)
     assert model.field.colour_network.view_strength == (0.0 if model.gloss.matt else pytest.approx(0.5))
@@ -155,9 +155,10 @@ def test_the_sampler_is_told_what_shines(capture, tmp_path):
     pipeline = pipeline_of(trained(tiny_config(capture[0], tmp_path, 1)))
     sampler, gloss = pipeline.datamanager.train_pixel_sampler, pipeline.surface_model.gloss
     assert sampler is not None
-    for late, shines in ((0.05, False), (0.1, True)):
-        # Sums of errors and steps: the early ones are 0.1 on average.
-        gloss.load_state_dict({"heard": torch.tensor([[0.1, 1.0], [late, 1.0]])})
+    for common, shines in ((0.05, False), (0.5, True)):
+        # Products of errors and how many: those of an area, of a photograph, and of pixels with themselves.
+        heard = torch.tensor([[common, 1.0], [0.0, 1.0], [1.0, 1.0]])
+        gloss.load_state_dict({"heard": heard.expand(2, 3, 2)})
         pipeline.set_progress(0.2)
         assert not sampler.shines
         pipeline.set_progress(0.4)

@@ -43,6 +43,13 @@ def test_flat_indices_and_pixels_of_differing_sizes_are_one_to_one() -> None:
     torch.testing.assert_close(rgb, looked_up.float() / 255.0)
 
 
+def test_areas_are_equal_parts_of_photographs_of_any_size() -> None:
+    store = store_images([torch.zeros(4, 6, 3).byte(), torch.zeros(2, 2, 3).byte()], None, "cpu")
+    areas = store.areas(store.locate(torch.arange(store.num_pixels)), across=2)
+    first = [[0, 0, 0, 1, 1, 1]] * 2 + [[2, 2, 2, 3, 3, 3]] * 2
+    assert areas[:24].view(4, 6).tolist() == first and areas[24:].tolist() == [4, 5, 6, 7]
+
+
 def test_masks_come_back_as_they_went_in() -> None:
     _, masks = random_images(masks=True)
     found = random_store().foreground_masks()

@@ -235,6 +235,11 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
         sampler, pixels = self._last_proposal()
         return sampler.even_weight(pixels).to(device)
 
+    def last_places(self, across: int) -> tuple[Int64[Tensor, " rays"], Int64[Tensor, " rays"]]:
+        """The photograph of each pixel of the last next_train, and which of `across` by `across` areas of it."""
+        indices = self._last_proposal()[1].indices
+        return indices[:, 0].to(self.device), self.train_store.areas(indices, across).to(self.device)
+
     def _last_proposal(self) -> tuple[SurfacePixelSampler, PixelBatch]:
         if self.train_pixel_sampler is None or self.last_pixels is None:
             raise RuntimeError("Errors were reported before any training rays were handed out.")

@@ -27,6 +27,12 @@ def transform_points(matrix: Float[Tensor, "4 4"], points: Float[Tensor, "*batch
     return points @ matrix[:3, :3].T + matrix[:3, 3]
 
 
+def agree(first: Float[Tensor, "4 4"], second: Float[Tensor, "4 4"]) -> bool:
+    """Whether two similarities take the unit box to the same place, but for what float32 and a solver may differ by."""
+    size = float(torch.linalg.det(first[:3, :3].double()).abs() ** (1 / 3))
+    return float((first.double() - second.double()).abs().max()) <= 1e-4 * size
+
+
 @dataclass(frozen=True)
 class SceneFrame:
     """Two similarities, float64, that take unit points to nerfstudio's frame and on to the user's world."""

@@ -104,6 +104,14 @@ class PixelStore:
         col = torch.minimum((col + right).clamp_min(0), self.width.index_select(0, view) - 1)
         return self.flatten(torch.stack((view, row, col), dim=-1))
 
+    def areas(self, indices: Int64[Tensor, "rays 3"], across: int) -> Int64[Tensor, " rays"]:
+        """Which of `across` by `across` equal parts of its photograph each pixel lies in, counted on from photograph to
+        photograph."""
+        view, row, col = indices.unbind(-1)
+        down = torch.div(row * across, self.height.index_select(0, view), rounding_mode="floor")
+        right = torch.div(col * across, self.width.index_select(0, view), rounding_mode="floor")
+        return (view * across + down) * across + right
+
     def colour_slope(self, indices: Int64[Tensor, "rays 3"]) -> Float[Tensor, "rays 3 2"]:
         """How the photographs' colours change per pixel to the right and down, by central differences."""
         view, row, col = indices.unbind(-1)

@@ -29,11 +29,16 @@ class Survey:
 
 
 def survey(
-    manager: SurfaceDataManager, scene_type: SceneType, options: RegionOptions, pose_error_degrees: float = 0.0
+    manager: SurfaceDataManager,
+    scene_type: SceneType,
+    options: RegionOptions,
+    pose_error_degrees: float = 0.0,
+    checkpoint: SceneFrame | None = None,
 ) -> Survey:
     """Look over the training photographs; raises InputError where no region of interest comes of them.
 
-    Where poses may be off by an angle, masks are widened by it, so that none of them cuts away what others show.
+    Where poses may be off by an angle, masks are widened by it, so that none of them cuts away what others show. The
+    frame of a checkpoint goes before all options.
     """
     views = with_wider_masks(manager.views_parser(masks=manager.has_masks), pose_error_degrees)
     points = manager.points_parser()
@@ -42,7 +47,10 @@ def survey(
     def found() -> Region:
         return find_region(views, points, scene_type, manager.train_photo_names, manager.region_parser)
 
-    if options.is_given:
+    if checkpoint is not None:
+        how = "taken over from the checkpoint, whose region of interest goes before all options"
+        region = Region(checkpoint.parser_from_unit[:3, 3], checkpoint.parser_units_per_unit, how)
+    elif options.is_given:
         world = world_from_parser(outputs.dataparser_transform, outputs.dataparser_scale, data)
         region = chosen_region(options, found, world)
         # The masks of a room say nothing about where it is.

@@ -118,7 +118,7 @@ class NeusHashModel(Model):
         self.points_weight, self.plain_weight, self.black = weights.points, weights.smooth_plain, weights.black
         self.grid = OccupancyGrid(config.sampling.grid_resolution, config.sampling.grid_parts)
         self.known_space = KnownSpace(config.sampling.grid_resolution)
-        self.gloss = GlossWatch()
+        self.gloss = GlossWatch(self.num_train_data)
         self.appearance = nn.Embedding(self.num_train_data, config.appearance_width)
         nn.init.zeros_(self.appearance.weight)
         self.camera_poses = CameraPoses(self.num_train_data) if config.cameras.optimise else None
@@ -377,7 +377,7 @@ class NeusHashModel(Model):
         """What the log shows beside the losses."""
         if "gradient" not in outputs:
             return {}
-        error = outputs["rgb"].detach() - self.target_colour(outputs, batch)
+        error = outputs["colour_error"] = (outputs["rgb"] - self.target_colour(outputs, batch)).detach()
         patches = {"patches_used": outputs["patches"].used} if "patches" in outputs else {}
         return patches | {
             "psnr": -10 * torch.log10(error.square().mean()),

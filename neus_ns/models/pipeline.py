@@ -19,6 +19,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from neus_ns.data.datamanager import SurfaceDataManager, SurfaceDataManagerConfig
+from neus_ns.data.frame import SceneFrame, agree
 from neus_ns.data.grey_photos import grey_photos
 from neus_ns.data.hull import carve
 from neus_ns.data.region_options import RegionOptions
@@ -26,8 +27,10 @@ from neus_ns.data.report.facts import frame_facts
 from neus_ns.data.report.write import SceneReport, scene_report
 from neus_ns.data.survey import survey
 from neus_ns.data.views import Views
+from neus_ns.errors import InputError
 from neus_ns.kernels.resting import let_waiting_threads_sleep
 from neus_ns.models.drawn_view import ViewerPicture
+from neus_ns.models.gloss import AREAS_ACROSS
 from neus_ns.models.memory_need import Photographs
 from neus_ns.models.neus_hash import NeusHashModel, NeusHashModelConfig
 from neus_ns.models.preset_choice import choose_sizes
@@ -91,6 +94,8 @@ class SurfacePipeline(VanillaPipeline):
     config: SurfacePipelineConfig
     datamanager: SurfaceDataManager
     _report: SceneReport
+    # The frame that all that is in no checkpoint is in; none where nothing is trained.
+    _entered: SceneFrame | None = None
 
     def __init__(
         self, config: SurfacePipelineConfig, device: torch.device | str, test_mode: Any = "val", **kwargs: Any
@@ -112,6 +117,7 @@ class SurfacePipeline(VanillaPipeline):
         if test_mode == "val":
             self.drawn = DrawnPixels(self.datamanager.train_store)
             self._enter_scene()
+            CONSOLE.log(self.surface_model.backends.reason)
             self.set_progress(0.0)
             if self.world_size == 1:
                 # Under DDP its hooks must see the gradients, so there they take the ordinary way.
@@ -124,12 +130,12 @@ class SurfacePipeline(VanillaPipeline):
         assert isinstance(model, NeusHashModel)
         return model
 
-    def _enter_scene(self) -> None:
-        """Find the region of interest and what the masks allow; loading a checkpoint later overrides both."""
+    def _enter_scene(self, checkpoint: SceneFrame | None = None) -> None:
+        """Find the region of interest, or take a checkpoint's, and all that follows from it and is in no checkpoint."""
         manager, model = self.datamanager, self.surface_model
         cameras = model.config.cameras
         pose_error = cameras.largest_error if cameras.optimise else 0.0
-        scene = survey(manager, model.config.scene_type, self.config.region, pose_error)
+        scene = survey(manager, model.config.scene_type, self.config.region, pose_error, checkpoint)
         self._report = scene_report(manager, scene)
         allowed = None
         if scene.views.masks is not None and model.config.scene_type != "indoor":
@@ -138,18 +144,27 @@ class SurfacePipeline(VanillaPipeline):
         model.enter_scene(scene.frame, allowed, scene.tracks, scene.views)
         photos = partial(grey_photos, manager.train_store, manager.train_dataset.cameras)
         model.enter_photographs(photos, scene.views, scene.tracks)
-        CONSOLE.log(model.backends.reason)
+        self._entered = scene.frame
+
+    def _return_to_checkpoint(self, entered: SceneFrame) -> None:
+        """Where the region of interest that a checkpoint was trained in is not the one found now, enter that."""
+        loaded = self.surface_model.field.frame
+        if not agree(loaded.world_from_parser, entered.world_from_parser):
+            raise InputError(
+                f"The cameras of {self.datamanager.get_datapath()} do not stand where they stood when this checkpoint "
+                "was trained: their poses, or how nerfstudio centres and scales them, have changed. Resume with those "
+                "of then, or train anew."
+            )
+        if not agree(loaded.parser_from_unit, entered.parser_from_unit):
+            self._enter_scene(loaded)
+            CONSOLE.log(f"region of interest: {self._report.facts.region_how}")
 
     def write_scene(self, folder: Path) -> None:
         """Print the scene report, and put it into a run's folder with the frame that the run is in."""
-        frame, facts = self.surface_model.field.frame, self._report.facts
-        how = facts.region_how
-        if abs(frame.world_units_per_unit - facts.region_radius) > 1e-4 * facts.region_radius:
-            how = "taken over from the checkpoint, whose region of interest goes before all options"
-            CONSOLE.log(f"region of interest: {how}")
         self._report.print(CONSOLE)
         self._report.write(folder)
-        text = json.dumps(frame_facts(frame, how), indent=2, ensure_ascii=False)
+        frame = self.surface_model.field.frame
+        text = json.dumps(frame_facts(frame, self._report.facts.region_how), indent=2, ensure_ascii=False)
         (folder / _FRAME_NAME).write_text(text, encoding="utf-8")
 
     def _warm_up(self) -> None:
@@ -177,8 +192,8 @@ class SurfacePipeline(VanillaPipeline):
         outputs, losses, metrics = super().get_train_loss_dict(step)
         gloss = self.surface_model.gloss
         if gloss.listening:
-            errors = outputs["ray_error"]
-            gloss.hear(errors, outputs["accumulation"][:, 0], self.datamanager.even_weight(errors.device))
+            error, where = outputs["colour_error"].mean(-1), self.datamanager.last_places(AREAS_ACROSS)
+            gloss.hear(error, outputs["accumulation"][:, 0], self.datamanager.even_weight(error.device), *where)
         self.datamanager.observe(outputs["ray_error"])
         if self.drawn is not None and self.datamanager.last_pixels is not None:
             self.drawn.note(self.datamanager.last_pixels.indices)
@@ -238,6 +253,8 @@ class SurfacePipeline(VanillaPipeline):
     def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
         """Load a checkpoint, and set the schedules to where it was in its training."""
         super().load_pipeline(loaded_state, step)
+        if self._entered is not None:
+            self._return_to_checkpoint(self._entered)
         self.set_progress(float(self.surface_model.progress))
 
     # Export.

@@ -61,10 +61,10 @@ def run(name: str, capture: Path, rate: Callable[[trimesh.Trimesh], str], option
         print(f"{name}, visual hull: {rate(hull_of(pipeline))}", flush=True)
         trainer.train()
         mesh = exported(pipeline, options.resolution, Path(folder) / "mesh.ply")
-        left = pipeline.surface_model.gloss.share_left
+        common = pipeline.surface_model.gloss.common_later
         print(
             f"{name}, {options.method}, colour {options.colour}, {options.steps} steps: {rate(mesh)}; "
-            f"{left:.2f} of the early colour error left at 30 %",
+            f"of errors {common:.2f} would be common to areas later",
             flush=True,
         )
         end_log()
