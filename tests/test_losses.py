@@ -6,8 +6,9 @@ from functools import partial
 import pytest
 import torch
 
-from neus_ns.losses.geometric import below_bound, eikonal, normal_change, normal_variation, on_surface, opacity_bce
+from neus_ns.losses.geometric import below_bound, eikonal, normal_change, normal_variation, on_surface
 from neus_ns.losses.photometric import colour_l1, even_contrast
+from neus_ns.losses.silhouette import silhouette_bce
 
 
 def test_eikonal_is_zero_for_distances_only():
@@ -67,9 +68,9 @@ def test_points_pull_from_both_sides():
 
 def test_mask_loss_wants_opacity_inside_and_emptiness_outside():
     opacity = torch.tensor([0.5, 0.5], requires_grad=True)
-    opacity_bce(opacity, torch.tensor([1.0, 0.0])).backward()
+    silhouette_bce(opacity, torch.tensor([1.0, 0.0])).backward()
     assert opacity.grad is not None and opacity.grad[0] < 0 < opacity.grad[1]
-    assert torch.isfinite(opacity_bce(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.0])))
+    assert torch.isfinite(silhouette_bce(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.0])))
 
 
 def test_unbiasing_weights_multiply_the_loss_but_not_the_error_fed_back():

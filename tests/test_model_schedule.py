@@ -12,6 +12,7 @@ from neus_ns.models.gloss import DECIDED_AT
 from neus_ns.models.known_space import KnownSpace
 from neus_ns.models.numerical_schedule import NumericalSchedule
 from neus_ns.models.schedule import SurfaceSchedule
+from neus_ns.rays.occupancy import OccupancyGrid
 from tests.scenes import one_view, seen_tracks
 
 
@@ -67,7 +68,7 @@ def cube(resolution: int) -> torch.Tensor:
 
 def test_free_points_lie_outside_the_hull_and_their_bound_holds():
     known = KnownSpace(16)
-    known.learn_hull(cube(16))
+    known.learn_hull(OccupancyGrid(16, 1).restrict(cube(16)))
     torch.manual_seed(0)
     drawn = known.draw(2000, 50, 50)
     # The hull is the cube [-0.5, 0.5]^3; its distance is the length of what sticks out.

@@ -49,5 +49,21 @@ def test_a_plate_of_a_cell_hides_one_side_from_the_other(thick: float):
     assert in_sight(grid, points, eyes * torch.tensor([-1.0, 1.0, 1.0])).all()
 
 
+@pytest.mark.parametrize("resolution", [64, 256])
+def test_what_hides_is_met_across_a_gap_of_the_masks_hull(resolution: int):
+    """Where masks show nothing the field is never asked, and a line must get across all the same."""
+    grid = OccupancyGrid(resolution, 1)
+    x = (torch.arange(resolution) + 0.5) * (2 / resolution) - 1
+    plates = ((x + 0.6).abs() < 0.1) | ((x - 0.4).abs() < 0.1)
+    grid.restrict(plates[:, None, None].expand(resolution, resolution, resolution))
+    both = torch.tensor([-0.6, 0.4])
+    grid.update(lambda points: (points[:, :1] - both).abs().amin(1) - 0.05, torch.tensor(100.0), True)
+    torch.manual_seed(0)
+    points = torch.cat([torch.full((200, 1), -0.55), torch.rand(200, 2) - 0.5], 1)
+    eyes = torch.cat([torch.full((200, 1), 1.5), torch.rand(200, 2) - 0.5], 1)
+    assert not in_sight(grid, points, eyes).any()
+    assert in_sight(grid, points, eyes * torch.tensor([0.1, 1.0, 1.0])).all()
+
+
 def test_no_lines_are_no_trouble():
     assert len(in_sight(remembering(ball), torch.zeros(0, 3), torch.zeros(0, 3))) == 0

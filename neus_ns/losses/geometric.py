@@ -59,14 +59,6 @@ def inward(sdf: Float[Tensor, " samples"], weights: Float[Tensor, " samples"], r
     return -(weights * sdf).sum() / max(rays, 1)
 
 
-def opacity_bce(opacity: Float[Tensor, " rays"], mask: Float[Tensor, " rays"]) -> Float[Tensor, ""]:
-    """Binary cross-entropy of a ray's opacity against the foreground mask, both in [0, 1] (NeuS, wmask).
-
-    Opacity is clipped to [1e-3, 1 - 1e-3] as in NeuS: beyond that a ray has nothing left to learn from its mask.
-    """
-    return F.binary_cross_entropy(opacity.clamp(1e-3, 1 - 1e-3), mask)
-
-
 def curvature(laplacian: Float[Tensor, " samples"]) -> Float[Tensor, ""]:
     """Mean |Laplacian f| (Neuralangelo, eq. 9); on the surface this is twice the mean curvature. Zero when empty."""
     return laplacian.abs().sum() / max(len(laplacian), 1)

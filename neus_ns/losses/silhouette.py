@@ -10,9 +10,9 @@ from torch import Tensor
 
 
 def silhouette_bce(
-    opacity: Float[Tensor, " rays"], mask: Float[Tensor, " rays"], weight: Float[Tensor, " rays"]
+    opacity: Float[Tensor, " rays"], mask: Float[Tensor, " rays"], weight: Float[Tensor, " rays"] | None = None
 ) -> Float[Tensor, ""]:
-    """Mean weighted cross-entropy of opacity against coverage, both in [0, 1]; least where opacity equals coverage.
+    """Mean cross-entropy of opacity against coverage, both in [0, 1] (NeuS, wmask); least where the two are equal.
 
     Opacity is clipped to [1e-3, 1 - 1e-3] as in NeuS: beyond that a ray has nothing left to learn from its mask.
     """

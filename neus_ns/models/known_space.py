@@ -11,11 +11,9 @@ camera to a point that it sees is empty.
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 
 from neus_ns.data.tracks.record import SfmTracks
@@ -61,14 +59,10 @@ class KnownSpace(nn.Module):
         # Sum of the lengths, up to each sightline, of the stretches of which something is known.
         self.register_buffer("usable_up_to", torch.zeros(0, dtype=torch.float64), persistent=False)
 
-    def learn_hull(self, allowed: Bool[Tensor, "res res res"]) -> None:
-        """Take in which cells may hold object."""
-        side = 2 / self.resolution
-        to_hull = np.asarray(distance_transform_edt(~allowed.cpu().numpy())) * side
-        # From a point anywhere in its cell to any point of an allowed one: a diagonal less than between their centres.
-        bound = torch.from_numpy(to_hull).float() - 3**0.5 * side
+    def learn_hull(self, bound: Float[Tensor, "res res res"]) -> None:
+        """Take in how far any point of each cell is at least from all that may hold object."""
         self.bound.copy_(bound.reshape(-1))
-        self.cells = torch.nonzero(bound.reshape(-1) > 0)[:, 0].to(self.cells.device)
+        self.cells = torch.nonzero(self.bound > 0)[:, 0]
 
     def learn_points(self, tracks: SfmTracks, views: Views, allowed: Bool[Tensor, "res res res"]) -> SfmTracks:
         """Take in points of the surface and the cameras that see them, all in the unit frame; returns what is kept.

@@ -13,7 +13,7 @@ from torch import Tensor
 from neus_ns.data.camera_rays import CameraRays
 from neus_ns.data.mask_margin import grown_mask
 from neus_ns.data.se3 import moved_poses
-from neus_ns.losses.geometric import opacity_bce
+from neus_ns.losses.silhouette import silhouette_bce
 from neus_ns.models.neus_hash import NeusHashModel
 from neus_ns.pixels.interest import PixelChoice, drawn_points, interesting_pixels
 from neus_ns.training.schedules import exponential
@@ -100,7 +100,7 @@ class Comparison:
             nothing = pose_unit.sum() * 0 + 1.0
             return nothing, nothing
         error = ((rendered - target).abs().mean(-1) * counts).sum() / counts.sum()
-        return error, error if mask is None else error + _MASK_WEIGHT * opacity_bce(surface.opacity, mask)
+        return error, error if mask is None else error + _MASK_WEIGHT * silhouette_bce(surface.opacity, mask)
 
 
 def replace_pose(camera: Cameras, pose: Float[Tensor, "3 4"]) -> Cameras:

@@ -27,8 +27,9 @@ from neus_ns.fields.surface_field import SurfaceField, SurfaceFieldConfig
 from neus_ns.kernels.backend import BackendChoice, choose_backend
 from neus_ns.kernels.packed import weights_from_alpha
 from neus_ns.kernels.room import Room
-from neus_ns.losses.geometric import below_bound, eikonal, normal_change, normal_variation, on_surface, opacity_bce
+from neus_ns.losses.geometric import below_bound, eikonal, normal_change, normal_variation, on_surface
 from neus_ns.losses.photometric import colour_l1
+from neus_ns.losses.silhouette import silhouette_bce
 from neus_ns.models.behind import Behind
 from neus_ns.models.camera_poses import CameraPoses, CameraPosesConfig
 from neus_ns.models.gloss import GlossWatch
@@ -143,8 +144,7 @@ class NeusHashModel(Model):
         if self.camera_poses is not None:
             self.camera_poses.set_cameras(views_parser.moved(frame.unit_from_parser).world_from_camera)
         if allowed is not None:
-            self.grid.restrict(allowed)
-            self.known_space.learn_hull(self.grid.allowed)
+            self.known_space.learn_hull(self.grid.restrict(allowed))
         if tracks_parser is not None:
             tracks, views = tracks_parser.moved(frame.unit_from_parser), views_parser.moved(frame.unit_from_parser)
             self.known_space.learn_points(tracks, views, self.grid.allowed)
@@ -348,7 +348,7 @@ class NeusHashModel(Model):
 
     def mask_losses(self, opacity: Float[Tensor, " rays"], batch: dict[str, Any]) -> dict[str, Tensor]:
         """What the silhouette must be like."""
-        return {"mask": self.config.weights.mask * opacity_bce(opacity, batch["fg_mask"].to(opacity)[:, 0])}
+        return {"mask": self.config.weights.mask * silhouette_bce(opacity, batch["fg_mask"].to(opacity)[:, 0])}
 
     def geometry_losses(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Tensor]:
         """What the distance must be like whatever the photographs show, and where something is known of it."""

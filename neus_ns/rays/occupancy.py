@@ -10,9 +10,11 @@ which is all that refinement needs to know before it spends its samples.
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 
 from neus_ns.kernels.cells import OccupiedCells, dilated, occupied_cells
@@ -79,12 +81,20 @@ class OccupancyGrid(nn.Module):
     def half_diagonal(self) -> float:
         return 3**0.5 / self.resolution
 
-    def restrict(self, allowed: Bool[Tensor, "res res res"]) -> None:
-        """Rule cells out for good (what the masks' visual hull excludes)."""
+    def restrict(self, allowed: Bool[Tensor, "res res res"]) -> Float[Tensor, "res res res"]:
+        """Rule cells out for good (what the masks' visual hull excludes); returns how far any point of each cell is at
+        least from those that are left."""
         self.allowed &= allowed.to(self.allowed.device)
         self.occupied &= self.allowed
         self._follow_allowed()
         self._follow_occupied()
+        side = 2 / self.resolution
+        to_allowed = torch.from_numpy(np.asarray(distance_transform_edt(~self.allowed.cpu().numpy())) * side)
+        # From a point anywhere in its cell to any point of an allowed one: a diagonal less than between their centres.
+        bound = (to_allowed.to(self.distance) - 2 * self.half_diagonal).clamp_min(0)
+        # The field is never asked there, and who follows a line of sight wants to get across.
+        self.distance.copy_(torch.where(self.near_allowed, self.distance, bound))
+        return bound
 
     @torch.no_grad()
     def update(self, sdf_fn: SdfFn, inv_s: Float[Tensor, ""], everything: bool) -> None:
