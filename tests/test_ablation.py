@@ -157,7 +157,7 @@ def test_the_command_as_a_whole_and_again(capture: Path, tmp_path: Path, monkeyp
     shown = capsys.readouterr().out
     assert "neus-hash" in shown and "ablation.csv" in shown
     assert (tmp_path / "ball_ablation.png").stat().st_size > 10_000
-    rows = Record(tmp_path / "ablation.csv", options.settings()).rows
+    rows = Record(tmp_path / "ablation.csv", options.settings(), {}).rows
     assert [(row.strategy, row.step) for row in rows] == [(FULL, 3), ("neus-hash", 3)]
 
     made: list[Run] = []

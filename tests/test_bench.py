@@ -89,7 +89,7 @@ def test_tables_and_plots_show_what_was_measured(with_chamfer: bool, tmp_path: P
 
 def test_a_record_is_taken_up_as_it_was_left(tmp_path: Path) -> None:
     path = tmp_path / "new" / "samplers.csv"
-    record = Record(path, SETTINGS)
+    record = Record(path, SETTINGS, {})
     assert record.finished == set()
     rows = [
         measurement("quadtree:threshold=0.02,interval=0.05", 7, 20.5, None, seed=2),
@@ -97,26 +97,39 @@ def test_a_record_is_taken_up_as_it_was_left(tmp_path: Path) -> None:
     ]
     record.add(rows[:1])
     record.add(rows[1:])
-    again = Record(path, SETTINGS)
+    again = Record(path, SETTINGS, {})
     assert again.rows == rows
     assert again.finished == {Run("scene", rows[0].strategy, 2), Run("scene", "uniform", 0)}
     with pytest.raises(InputError, match="measured with steps = 4"):
-        Record(path, SETTINGS | {"steps": 5})
+        Record(path, SETTINGS | {"steps": 5}, {})
     path.with_suffix(".json").unlink()
     with pytest.raises(InputError, match="samplers.json"):
-        Record(path, SETTINGS)
+        Record(path, SETTINGS, {})
+
+
+def test_captures_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    path, first, second = tmp_path / "samplers.csv", tmp_path / "a" / "ball", tmp_path / "b" / "ball"
+    for folder in (first, second):
+        folder.mkdir(parents=True)
+    Record(path, SETTINGS, {"ball": str(first)}).add([])
+    Record(path, SETTINGS, {"cube": str(tmp_path / "cube")})
+    with pytest.raises(InputError, match="has the same name"):
+        Record(path, SETTINGS, {"ball": str(second)})
+    # A folder that was moved is the same.
+    first.rmdir()
+    Record(path, SETTINGS, {"ball": str(second)})
 
 
 @pytest.mark.parametrize("text", ["a,b\n1,2\n", "scene,strategy,seed\nx,y,zero\n", ""])
 def test_a_table_of_something_else_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "samplers.csv"
-    Record(path, SETTINGS).add([])
+    Record(path, SETTINGS, {}).add([])
     path.write_text(text)
     if not text:
-        assert Record(path, SETTINGS).rows == []
+        assert Record(path, SETTINGS, {}).rows == []
         return
     with pytest.raises(InputError, match="no table of this command"):
-        Record(path, SETTINGS)
+        Record(path, SETTINGS, {})
 
 
 def test_bad_options_are_refused_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -267,6 +280,6 @@ def test_the_command_as_a_whole(capture: Path, tiny_method: None, tmp_path: Path
     ).main()
     shown = capsys.readouterr().out
     assert "uniform" in shown and "samplers.csv" in shown
-    rows = Record(tmp_path / "samplers.csv", {}).rows
+    rows = Record(tmp_path / "samplers.csv", {}, {}).rows
     assert [(row.strategy, row.step) for row in rows] == [("uniform", 2), ("uniform", 3), ("edges", 2), ("edges", 3)]
     assert (tmp_path / "ball.png").is_file()

@@ -13,6 +13,7 @@ from neus_ns.data.pinhole_views import lens_positions
 from neus_ns.data.pixel_store import store_images
 from neus_ns.data.tracks.record import SfmTracks
 from neus_ns.data.views import Views
+from neus_ns.errors import InputError
 from neus_ns.losses import patches as patch_losses
 from neus_ns.losses.patches import (
     PatchCosts,
@@ -450,6 +451,22 @@ def test_the_true_plane_agrees_best_and_a_displaced_one_is_pulled_back():
         plane_loss(place, views, spy)[0].backward()
         optimiser.step()
     assert abs(float(place)) < 2e-3
+
+
+@pytest.mark.parametrize("side, every", [(5, 2), (9, 2), (8, 2), (7, 3), (4, 3), (11, 3), (6, 5), (2, 1)])
+def test_whatever_pixels_of_a_patch_are_taken_it_tells_where_the_plane_is(side: int, every: int):
+    views = plane_views()
+    offset = torch.tensor(0.01, requires_grad=True)
+    loss, used = plane_loss(offset, views, witness(views, plane_photos(views), side=side, every=every))
+    loss.backward()
+    assert used > 0 and 0 < float(loss) < 1 and offset.grad is not None and float(offset.grad) > 0
+
+
+@pytest.mark.parametrize("side, every", [(7, 0), (7, -1), (3, 3), (1, 1)])
+def test_patches_without_pixels_are_refused(side: int, every: int):
+    views = plane_views()
+    with pytest.raises(InputError, match=r"patches\.every"):
+        witness(views, plane_photos(views), side=side, every=every)
 
 
 def test_the_loss_falls_as_its_gradient_says(monkeypatch):

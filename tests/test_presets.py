@@ -18,7 +18,8 @@ from neus_ns.models.memory_need import Photographs, memory_need
 from neus_ns.models.neuralangelo import NeuralangeloModelConfig
 from neus_ns.models.pipeline import SurfacePipelineConfig, surface_pipeline
 from neus_ns.models.preset_choice import choose_sizes, fitting
-from neus_ns.models.sizes import PRESETS, Preset, Sizes, set_sizes, sizes_of, with_own
+from neus_ns.models.preset_names import Preset
+from neus_ns.models.sizes import PRESETS, Sizes, set_sizes, sizes_of, with_own
 from neus_ns.training.trainer import SurfaceTrainer, SurfaceTrainerConfig
 from tests.scenes import tiny_capture
 

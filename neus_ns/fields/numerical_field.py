@@ -16,10 +16,11 @@ class NumericalFieldConfig(SurfaceFieldConfig):
     """Sizes of the hash grid and the networks, and where gradients are taken from."""
 
     taps: Literal[4, 6] = 4
-    """Points around each sample that its gradient is taken from: a tetrahedron, or pairs along the axes (a third
-    dearer)."""
+    """Points around each sample that its gradient is taken from, while it is (the schedule's `analytic_from`; by
+    default never): a tetrahedron, or pairs along the axes (a third dearer)."""
     step_cells: float = 1.0
-    """Distance of these points from the sample, in cells of the finest active level of the hash grid."""
+    """Distance of these points from the sample, if they are asked at all, in cells of the finest active level of the
+    hash grid."""
 
     def sdf_network(self, initial_radius: float, inside_out: bool, encoding: EncodingBackend) -> SdfNetwork:
         """The signed distance network on the grid of whoever runs the hash encoding."""

@@ -5,6 +5,7 @@ its backward pass; what the rendering of a part of a photograph keeps; the cells
 the grey copy of the photographs that patches are compared in.
 """
 
+import math
 from dataclasses import dataclass
 
 from neus_ns.fields.background import LAYOUT as BACKGROUND_LAYOUT
@@ -78,7 +79,7 @@ def memory_need(
     behind_a_ray = _FLOAT * _PER_BACKGROUND_SAMPLE * BACKGROUND_SAMPLES if learned else 0
     per_ray = 2 * (sampling.samples_on_surface + sampling.samples_anywhere) if sampling.refine else sampling.steps
     patches = model.patches if model.weights.patches > 0 else None
-    compared = 0 if patches is None else patches.rays * patches.sources * (patches.side // patches.every) ** 2
+    compared = 0 if patches is None else patches.rays * patches.sources * math.ceil(patches.side / patches.every) ** 2
     seen = int(model.eval_num_rays_per_chunk * per_ray)
     return MemoryNeed(
         parameters=_FLOAT * _COPIES * (table + background_rows),

@@ -52,7 +52,8 @@ class WitnessWeights(LossWeights):
     """How much colour counts where photographs are plain far and wide, if that is looked for (`smooth_plain`): it tells
     little of where the surface is, and sheen, which seems to lie behind it, would dig a bowl."""
     curvature: float = 5e-4
-    """Sum of the distance's second derivatives, before the schedule (Neuralangelo)."""
+    """Sum of the distance's second derivatives, before the schedule (Neuralangelo). Only taps know them, and by default
+    there are none (the schedule's `analytic_from`)."""
     mask_mse: float = 0.1
     """Squared difference of opacity and foreground mask, wherever masks exist."""
     patches: float = 2.25

@@ -12,7 +12,7 @@ class NumericalSchedule(SurfaceSchedule):
     """When things happen, in shares of the whole training. The taps' step follows the hash grid's levels."""
 
     curvature_warmup: float = 0.02
-    """Share of training over which the curvature loss rises to its weight."""
+    """Share of training over which the curvature loss rises to its weight, where gradients come from taps."""
     analytic_from: float | None = 0.0
     """Share of training from which gradients are in closed form: without curvature loss, and cheaper. Before that, and
     with None to the end, they come from taps, as in Neuralangelo, which has not earned its time since levels open

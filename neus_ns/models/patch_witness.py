@@ -17,6 +17,7 @@ from neus_ns.data.covisibility import best_sources
 from neus_ns.data.grey_photos import GreyPhotos
 from neus_ns.data.tracks.record import SfmTracks
 from neus_ns.data.views import Views
+from neus_ns.errors import InputError
 from neus_ns.losses.patches import (
     Judged,
     PatchCosts,
@@ -100,6 +101,11 @@ class PatchWitness:
         tracks_unit: SfmTracks | None,
         grid: OccupancyGrid,
     ) -> None:
+        if not 1 <= config.every < config.side:
+            raise InputError(
+                f"--pipeline.model.patches.every is {config.every} and .side {config.side}: a patch must be wider than "
+                "the distance of the pixels that are taken of it, and that at least 1."
+            )
         self.config = config
         self.photos = photos
         self.grid = grid
@@ -110,8 +116,8 @@ class PatchWitness:
         self.cameras = pinhole_cameras(self._views)
         self.candidates = best_sources(views_unit, tracks_unit, config.candidates).to(device)
         self.offsets = patch_offsets(config.side, config.every, device)
-        # Whole numbers, since to pick by a mask the host would wait for a device.
-        self.middle = torch.nonzero(self.offsets[:, :2].abs().amax(1) <= 1)[:, 0]
+        # Whole numbers, since to pick by a mask the host would wait for a device. Four pixels at least.
+        self.middle = torch.nonzero(self.offsets[:, :2].abs().amax(1) <= config.every)[:, 0]
         reach = self.offsets[:, :2].abs().amin(1)
         self.corners = self.offsets[torch.nonzero(reach == reach.max())[:, 0]]
 

@@ -34,8 +34,9 @@ from neus_ns.models.gloss import AREAS_ACROSS
 from neus_ns.models.memory_need import Photographs
 from neus_ns.models.neus_hash import NeusHashModel, NeusHashModelConfig
 from neus_ns.models.preset_choice import choose_sizes
+from neus_ns.models.preset_names import PresetChoice
 from neus_ns.models.sample_level import SampleLevel
-from neus_ns.models.sizes import PresetChoice, sizes_of, take_over
+from neus_ns.models.sizes import sizes_of, take_over
 from neus_ns.pixels.drawn import DrawnPixels
 from neus_ns.surface.source import SurfaceSource
 

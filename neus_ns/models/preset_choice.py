@@ -6,7 +6,8 @@ from neus_ns.data.free_memory import free_memory, gigabytes
 from neus_ns.errors import InputError
 from neus_ns.kernels.backend import choose_backend
 from neus_ns.models.memory_need import Photographs, memory_need
-from neus_ns.models.sizes import PRESETS, Preset, PresetChoice, SizedConfig, Sizes, set_sizes, sizes_of, with_own
+from neus_ns.models.preset_names import Preset, PresetChoice
+from neus_ns.models.sizes import PRESETS, SizedConfig, Sizes, set_sizes, sizes_of, with_own
 
 # What a run may take of what is free when the choice is ours: estimates err, and displays and other programs grow.
 _SHARE = 0.85

@@ -5,12 +5,10 @@ rows of 4 or 8 features on 16 levels); networks, samples and cells of the occupa
 """
 
 from dataclasses import asdict, dataclass, fields
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from neus_ns.models.neus_hash import NeusHashModelConfig
-
-Preset = Literal["cpu", "8gb", "12gb", "16gb", "24gb"]
-PresetChoice = Literal["auto", "given", "cpu", "8gb", "12gb", "16gb", "24gb"]
+from neus_ns.models.preset_names import Preset, PresetChoice
 
 
 @dataclass(frozen=True)

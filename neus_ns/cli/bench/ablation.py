@@ -33,11 +33,13 @@ VARIANTS: dict[str, Variant] = {
     FULL: Variant("the method as it is"),
     "no-masks": Variant("as if there were no masks: no silhouette, no visual hull", _NO_MASKS),
     "no-masks-pull": Variant("no masks, and SfM points pull all the same", _NO_MASKS | _PULL),
-    "no-witnesses": Variant("photographs alone: no masks, SfM points or patches", _NO_MASKS | _NO_SFM | _NO_PATCHES),
+    "no-witnesses": Variant(
+        "no masks, and no SfM points, sightlines or patches in the losses", _NO_MASKS | _NO_SFM | _NO_PATCHES
+    ),
     "no-mask-loss": Variant(
         "masks as hull and cut-out only", {"model.weights.mask": 0.0, "model.weights.mask_mse": 0.0}
     ),
-    "no-sfm": Variant("no SfM points or sightlines", _NO_SFM),
+    "no-sfm": Variant("no SfM points or sightlines in the losses", _NO_SFM),
     "no-points": Variant("lines of sight to SfM points, not the points", {"model.weights.points": 0.0}),
     "no-patches": Variant("photographs not compared by patches", _NO_PATCHES),
     "no-masks-no-carving": Variant("no masks, and nothing carved", _NO_MASKS | {"model.weights.carve": 0.0}),

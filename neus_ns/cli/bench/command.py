@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from neus_ns.errors import InputError
 from neus_ns.kernels.waiting import stay_awake_briefly
+from neus_ns.models.preset_names import Preset
 
 if TYPE_CHECKING:
     from neus_ns.cli.bench.record import Measurement, Record
@@ -38,6 +39,8 @@ class Comparison(ABC):
     """Cells along the longest side of the lattice of meshes that are scored."""
     on_table: bool = False
     """Leave the foot of an object that stands on a table out of accuracy."""
+    preset: Preset = "cpu"
+    """Sizes of all runs, whatever their method and whatever memory is free: 24gb, say, on a graphics card."""
     clock: Literal["wall", "cpu"] = "wall"
     """Seconds of the plots: by the clock, or of the processor, for machines that are busy with something else."""
     output_dir: Path = Path("neus_bench")
@@ -101,11 +104,12 @@ class Comparison(ABC):
             "moments": self.moments,
             "resolution": self.resolution,
             "on_table": self.on_table,
+            "preset": self.preset,
         }
 
-    @abstractmethod
     def apply(self, pipeline: "SurfacePipelineConfig", strategy: str) -> None:
-        """Bring it into the options of its method."""
+        """Bring it into the options of its method; all are of one size."""
+        pipeline.preset = self.preset
 
     @abstractmethod
     def show(self, rows: "list[Measurement]", scene: str, console: Console) -> Path:
@@ -145,6 +149,7 @@ class Samplers(Comparison):
         """Let the strategy pick the pixels."""
         from neus_ns.cli.bench.run import with_sampler
 
+        super().apply(pipeline, strategy)
         with_sampler(pipeline, strategy)
 
     def show(self, rows: "list[Measurement]", scene: str, console: Console) -> Path:
@@ -188,6 +193,7 @@ class Ablation(Comparison):
         """Set the options in which the variant differs."""
         from neus_ns.cli.bench.ablation import set_options, variant_named
 
+        super().apply(pipeline, strategy)
         set_options(pipeline, variant_named(strategy).options)
 
     def show(self, rows: "list[Measurement]", scene: str, console: Console) -> Path:
@@ -211,7 +217,8 @@ def compare(options: Comparison) -> None:
     from neus_ns.cli.bench.plot import plot
     from neus_ns.cli.bench.record import Record
 
-    record = Record(options.output_dir / f"{options.title}.csv", options.settings())
+    captures = {scene_name(scene): str(scene.resolve()) for scene in options.scenes}
+    record = Record(options.output_dir / f"{options.title}.csv", options.settings(), captures)
     console = Console()
     try:
         make_runs(options, strategies, record, console)

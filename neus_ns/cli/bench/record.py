@@ -43,28 +43,43 @@ _TEXT, _WHOLE = {"scene", "strategy"}, {"seed", "step", "rays"}
 class Record:
     """Rows of finished runs only: a run that was stopped in the middle leaves none, and starts again."""
 
-    def __init__(self, path: Path, settings: dict[str, object]) -> None:
-        """Take up what the file holds; raises InputError if it was measured with other settings."""
+    def __init__(self, path: Path, settings: dict[str, object], captures: dict[str, str]) -> None:
+        """Take up what the file holds; raises InputError if it was measured with other settings, or if one of these
+        captures, by their names and where they lie, is another than that of the same name in the file."""
         self.path, self._settings_path = path, path.with_suffix(".json")
         if path.is_file():
-            self._require_same(settings)
+            before = self._measured_with()
+            self._require_same(settings, before)
+            captures = self._all_captures(captures, before.get("captures", {}))
         self.rows = _read(path) if path.is_file() else []
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(self._settings_path, json.dumps(settings, indent=2))
+        _replace(self._settings_path, json.dumps(settings | {"captures": captures}, indent=2, ensure_ascii=False))
 
-    def _require_same(self, settings: dict[str, object]) -> None:
+    def _measured_with(self) -> dict:
         if not self._settings_path.is_file():
             raise InputError(
                 f"{self.path} has no {self._settings_path.name} beside it, which says what it was measured with; "
                 "give another --output-dir."
             )
-        before = json.loads(self._settings_path.read_text(encoding="utf-8"))
+        return json.loads(self._settings_path.read_text(encoding="utf-8"))
+
+    def _require_same(self, settings: dict[str, object], before: dict) -> None:
         differing = [name for name in settings if before.get(name) != json.loads(json.dumps(settings[name]))]
         if differing:
             was = ", ".join(f"{name} = {before.get(name)}" for name in differing)
             raise InputError(
                 f"{self.path} was measured with {was}; give the same again to continue it, or another --output-dir."
             )
+
+    def _all_captures(self, captures: dict[str, str], before: dict[str, str]) -> dict[str, str]:
+        """Those of the file too; one that lies elsewhere now is another, unless it lies no more where it lay."""
+        for name, place in captures.items():
+            if before.get(name, place) != place and Path(before[name]).exists():
+                raise InputError(
+                    f"{self.path} holds runs on {before[name]}, and {place} has the same name, by which captures are "
+                    "told apart; rename one, or give another --output-dir."
+                )
+        return before | captures
 
     @property
     def finished(self) -> set[Run]:
