@@ -132,7 +132,7 @@ def absent(package: str) -> Callable[[str], str]:
 
 CASES = [
     ("auto", "cpu", no_problem, no_problem, "warp", "warp", ""),
-    ("auto", "cpu", absent("warp"), no_problem, "torch", "torch", "because warp is not installed"),
+    ("auto", "cpu", absent("warp-lang"), no_problem, "torch", "torch", "because warp-lang is not installed"),
     ("auto", "cuda", no_problem, no_problem, "warp", "warp", ""),
     ("auto", "cuda", old_driver, no_problem, "tcnn", "torch", 'pip install "warp-lang<1.18"'),
     ("auto", "cuda", old_driver, absent("tinycudann"), "torch", "torch", "tinycudann is not installed and Warp 1.19.0"),
@@ -170,7 +170,7 @@ def test_a_warp_without_the_device_is_told_by_its_version(monkeypatch):
 
 def test_a_package_that_is_missing_or_fails_is_said_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "warp", None)
-    assert backend.warp_problem("cpu") == "warp is not installed"
+    assert backend.warp_problem("cpu") == "warp-lang is not installed"
     assert backend.warp_problem("mps") == "Warp has no kernels for device mps"
     monkeypatch.setattr(backend, "tcnn_runs_on", lambda device_type: True)
     monkeypatch.setitem(sys.modules, "tinycudann", None)
@@ -217,7 +217,7 @@ def config_with(choice: str, capture: Path, output: Path, steps: int) -> Surface
 
 
 def test_a_whole_run_on_tcnn_trains_exports_and_is_refused_by_torch(standin, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(backend, "warp_problem", absent("warp"))
+    monkeypatch.setattr(backend, "warp_problem", absent("warp-lang"))
     capture = tmp_path / "capture"
     tiny_capture(capture, size=24, views=6, masks=False)
     first = trained(config_with("tcnn", capture, tmp_path / "first", 4))

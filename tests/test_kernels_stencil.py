@@ -285,6 +285,6 @@ def test_cuda_equals_the_cpu():
             columns = encode.stencil(x, 0.02, taps, t, LAYOUT, 5, "warp")
             columns.backward(probe.to(device))
             assert x.grad is not None and t.grad is not None
-            results.append([each.detach().cpu() for each in (columns, t.grad)])
+            results.append([each.detach().cpu() for each in (columns, t.grad, x.grad)])
         for one, other in zip(*results, strict=True):
             assert relative(one, other.double()) < 2e-5

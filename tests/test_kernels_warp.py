@@ -1,5 +1,6 @@
 """The Warp kernels against the torch reference in float64, on fresh random inputs."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -293,7 +294,24 @@ def test_cuda_equals_the_cpu():
         assert relative(one, other.double()) < 2e-5
 
 
-def test_starting_warp_prints_nothing():
+def test_what_is_loaded_is_what_is_launched(tmp_path):
+    """A launch that had to compile would do so on several threads at once, which comes out broken."""
+    program = (
+        "import os, torch\nfrom pathlib import Path\nfrom neus_ns.kernels import warp_jet, warp_launch\n"
+        "from neus_ns.kernels.layout import GridLayout\n"
+        "compiled = lambda: sorted(str(path) for path in Path(os.environ['WARP_CACHE_PATH']).rglob('*.o'))\n"
+        "load, seen = warp_launch.wp.load_module, []\n"
+        "def noted(*args, **options):\n    load(*args, **options)\n    seen.append(compiled())\n"
+        "warp_launch.wp.load_module = noted\n"
+        "layout = GridLayout(levels=1, features=2, log2_rows=3, coarsest=1, finest=1)\n"
+        "warp_jet.jet(torch.rand(9, 3), torch.rand(1, layout.rows, 2), layout, 1, 1)\n"
+        "assert seen and seen[-1] and seen[-1] == compiled(), (seen, compiled())\n"
+    )
+    environment = os.environ | {"WARP_CACHE_PATH": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+
+
+def test_starting_warp_says_nothing_in_the_output():
     program = "import torch\nfrom neus_ns.kernels import warp_launch"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == ""

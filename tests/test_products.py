@@ -42,6 +42,21 @@ def test_networks_are_made_of_it_and_keep_their_names():
     assert sorted(layers.state_dict()) == [f"{k}.{name}" for k in (0, 2, 4) for name in ("bias", "weight")]
 
 
+@pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="torch of before 2.9")
+def test_a_process_that_names_precisions_may_do_so():
+    """Once they are named, torch refuses the older switch."""
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    try:
+        for named in ("ieee", "tf32"):
+            matmul.fp32_precision = named
+            with short_products(torch.device("cuda")):
+                assert matmul.fp32_precision == "tf32"
+            assert matmul.fp32_precision == named
+    finally:
+        matmul.fp32_precision = before
+
+
 @pytest.mark.parametrize("before", [False, True])
 def test_the_switch_is_put_back_even_after_an_error(before: bool):
     matmul = torch.backends.cuda.matmul
@@ -49,7 +64,7 @@ def test_the_switch_is_put_back_even_after_an_error(before: bool):
     try:
         matmul.allow_tf32 = before
         with pytest.raises(ZeroDivisionError), short_products(torch.device("cuda")):
-            assert matmul.allow_tf32
+            assert matmul.fp32_precision == "tf32" if hasattr(matmul, "fp32_precision") else matmul.allow_tf32
             _ = 1 / 0
         assert matmul.allow_tf32 is before
         with short_products(torch.device("cpu")):

@@ -27,12 +27,14 @@ def short_products(device: torch.device) -> Iterator[None]:
         yield
         return
     products = torch.backends.cuda.matmul
-    before = products.allow_tf32
-    products.allow_tf32 = True
+    # From 2.9 on torch knows precisions by name, and whoever sets these may not be asked by the switch any more.
+    option, short = ("fp32_precision", "tf32") if hasattr(products, "fp32_precision") else ("allow_tf32", True)
+    before = getattr(products, option)
+    setattr(products, option, short)
     try:
         yield
     finally:
-        products.allow_tf32 = before
+        setattr(products, option, before)
 
 
 class Dense(nn.Linear):

@@ -18,6 +18,8 @@ BackendChoice = Literal["auto", "warp", "torch", "tcnn"]
 Backend = Literal["warp", "torch"]
 EncodingBackend = Literal["warp", "torch", "tcnn"]
 
+# What a package is called where it is installed from, if not as it is imported.
+_TO_INSTALL = {"warp": "warp-lang"}
 _NAMES = {"warp": "Warp", "torch": "plain torch", "tcnn": "tiny-cuda-nn"}
 
 
@@ -52,7 +54,7 @@ def old_driver_sentence(warp_version: str) -> str:
 def _does_not_run(package: str, error: Exception) -> str:
     """Why a package fails, by the exception that importing or trying it raised, of whatever kind."""
     if isinstance(error, ModuleNotFoundError) and error.name == package:
-        return f"{package} is not installed"
+        return f"{_TO_INSTALL.get(package, package)} is not installed"
     first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
     return f"{package} does not run here ({first_line})"
 

@@ -2,7 +2,8 @@
 
     weight_i = T_i alpha_i,   T_i = prod_{j < i on the same ray} (1 - alpha_j)
 
-The product is a difference of running sums of logarithms, in float64, so that a long batch loses no digits.
+The product is a difference of running sums of logarithms, in float64, so that a long batch loses no digits. A sample
+whose alpha is exactly one is not told what lies behind it: there its gradient is that of its own weight alone.
 """
 
 import torch

@@ -66,7 +66,10 @@ def launch(kernel: wp.Kernel, dim: tuple[int, ...], inputs: Sequence[Any], like:
 @functools.cache
 def prepared(kernel: wp.Kernel, device: torch.device) -> wp.Kernel:
     """The kernel, compiled or read from Warp's cache: loading is not safe from several threads at once."""
-    wp.load_module(kernel.module, device=wp.device_from_torch(device))
+    # A launch on the CPU has blocks of one. Before 1.18 a module of another size is another module, which would be
+    # compiled by the launches after all, and from two threads at once comes out broken and stays so in the cache.
+    block_dim = 1 if device.type == "cpu" else None
+    wp.load_module(kernel.module, device=wp.device_from_torch(device), block_dim=block_dim)
     return kernel
 
 

@@ -169,15 +169,13 @@ class SurfacePipeline(VanillaPipeline):
         (folder / _FRAME_NAME).write_text(text, encoding="utf-8")
 
     def _warm_up(self) -> None:
-        """One step that changes nothing, so that kernels are compiled before the training clock starts."""
+        """One step that nobody hears of, so that kernels are compiled before the training clock starts."""
         with torch.random.fork_rng():
             self.train()
-            _, losses, _ = self.get_train_loss_dict(0)
+            _, losses, _ = super().get_train_loss_dict(0)
             sum(losses.values(), torch.zeros((), device=self.device)).backward()
         self.zero_grad(set_to_none=True)
-        self._level.forget()
-        if self.drawn is not None:
-            self.drawn.forget()
+        self.datamanager.train_count = 0
         self._shoot(self.datamanager.config.train_num_rays_per_batch)
 
     # Training.

@@ -1,5 +1,7 @@
 """How many rays a training step shoots, and how many samples it takes: the same work whatever the rays meet."""
 
+import math
+
 from torch import Tensor
 
 from neus_ns.kernels.room import LateNumber
@@ -14,10 +16,6 @@ class SampleLevel:
 
     def __init__(self, samples_per_step: int, max_rays: int) -> None:
         self._samples_per_step, self._max_rays = samples_per_step, max_rays
-        self.forget()
-
-    def forget(self) -> None:
-        """Begin anew."""
         self.per_ray = 0.0
         self._heard = LateNumber()
 
@@ -25,7 +23,8 @@ class SampleLevel:
         """The budget of a batch of so many rays has come to `wanted` samples."""
         self._heard.note(wanted / max(rays, 1))
         new = self._heard.look()
-        if new is not None:
+        # What is not a number ends the training, but where the losses are looked at.
+        if new is not None and math.isfinite(new):
             self.per_ray = new if self.per_ray == 0 else (1 - _NEW) * self.per_ray + _NEW * new
 
     def rays(self, given: int) -> int:

@@ -30,16 +30,9 @@ class DrawnPixels:
         self._batches += 1
         if self._batches % _HALF_LIFE == 0:
             self.counts *= 0.5
-        view, row, col = indices.unbind(-1)
-        row = torch.div(row * _CELLS, self.store.height.index_select(0, view), rounding_mode="floor")
-        col = torch.div(col * _CELLS, self.store.width.index_select(0, view), rounding_mode="floor")
-        cell = (view * _CELLS + row) * _CELLS + col
+        cell = self.store.areas(indices, _CELLS)
         # Not bincount, which waits for a CUDA device to look for the largest.
         self.counts.view(-1).index_add_(0, cell, torch.ones_like(cell, dtype=self.counts.dtype))
-
-    def forget(self) -> None:
-        """Start counting anew."""
-        self.counts.zero_()
 
     def density(self) -> Float[Tensor, "views cells cells"]:
         """Rays per pixel, as a multiple of the mean over all photographs."""

@@ -10,8 +10,8 @@ def places_on_surface(weights: Float[Tensor, " samples"], count: int) -> Int64[T
     """So many random samples by their weights; of a batch without samples, none."""
     if count == 0 or len(weights) == 0:
         return torch.zeros(0, dtype=torch.long, device=weights.device)
-    # The small number lets a batch that meets nothing choose as well.
-    return torch.multinomial(weights + 1e-9, count, replacement=True)
+    # The small number lets a batch that meets nothing choose as well. What is not a number the losses report.
+    return torch.multinomial(weights.nan_to_num(posinf=0.0) + 1e-9, count, replacement=True)
 
 
 def along_surface(gradient: Float[Tensor, "points 3"], reach: float) -> Float[Tensor, "points 3"]:

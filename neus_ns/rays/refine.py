@@ -98,7 +98,9 @@ def expected_counts(
     # The surface moves while it is learnt and a midpoint slope is only an estimate: neighbours get a share as well.
     blurred = 0.6 * weights + 0.2 * (before + after)
     per_ray = torch.bincount(sections.ray_index, minlength=num_rays).clamp_min(1)
-    return budget.by_weight * blurred + (budget.anywhere / per_ray)[sections.ray_index]
+    expected = budget.by_weight * blurred + (budget.anywhere / per_ray)[sections.ray_index]
+    # Where the field gives no number the losses must see it, for there it is reported.
+    return torch.where(expected.isfinite(), expected, 1.0)
 
 
 def levelled(
