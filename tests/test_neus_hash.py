@@ -151,6 +151,19 @@ def test_training_listens_for_what_shines(capture, tmp_path):
     assert model.field.colour_network.view_strength == (0.0 if model.gloss.matt else pytest.approx(0.5))
 
 
+def test_kernels_are_compiled_before_the_first_step_and_nobody_hears_of_it(capture, tmp_path):
+    trainer = tiny_config(capture[0], tmp_path, 1).setup(local_rank=0, world_size=1)
+    trainer.setup()
+    pipeline = pipeline_of(trainer)
+    manager, drawn = pipeline.datamanager, pipeline.drawn
+    assert manager.train_count == 0 and manager.train_pixel_sampler is not None
+    fresh = manager.config.pixel_sampler.setup(num_rays_per_batch=8)
+    fresh.propose(manager.train_store, 8)
+    assert torch.equal(manager.train_pixel_sampler.state_dict()["error"], fresh.state_dict()["error"])
+    assert drawn is not None and not drawn.counts.any() and pipeline.surface_model.samples is None
+    assert all(parameter.grad is None for parameter in pipeline.parameters())
+
+
 def test_the_sampler_is_told_what_shines(capture, tmp_path):
     pipeline = pipeline_of(trained(tiny_config(capture[0], tmp_path, 1)))
     sampler, gloss = pipeline.datamanager.train_pixel_sampler, pipeline.surface_model.gloss
