@@ -5,7 +5,7 @@ size depends on values.
 """
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Literal
@@ -17,8 +17,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import neus_ns
 from neus_ns.kernels.room import LateNumber, Room, enough
+from neus_ns.models.gloss import GlossWatch
+from neus_ns.models.patch_witness import PatchWitness
 from neus_ns.models.sample_level import SampleLevel
+from neus_ns.rays import sight
+from neus_ns.training.trainer import SurfaceTrainerConfig
 from tests.scenes import tiny_capture
+from tests.test_neuralangelo import model_config
+from tests.test_neuralangelo import tiny_config as tiny_witness_config
 from tests.test_neus_hash import tiny_config
 
 pytest.importorskip("warp")
@@ -51,10 +57,27 @@ class Waits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def train_with_one_step_in(watch: AbstractContextManager[object], folder: Path, device: Literal["cpu", "cuda"]) -> None:
+MakeConfig = Callable[[Path, Path, int], SurfaceTrainerConfig]
+
+
+def witness_config(capture: Path, output: Path, steps: int) -> SurfaceTrainerConfig:
+    """neuralangelo-mask-sfm as it is by default, patches compared and refuted."""
+    config = tiny_witness_config(capture, output, steps)
+    model = model_config(config)
+    model.schedule.analytic_from, model.schedule.carve_until, model.patches.side = 0.0, 1.0, 3
+    return config
+
+
+def train_with_one_step_in(
+    watch: AbstractContextManager[object],
+    folder: Path,
+    device: Literal["cpu", "cuda"],
+    make: MakeConfig = tiny_config,
+    masks: bool = True,
+) -> None:
     """A short training with a step in its middle, and its losses' way back, under watch."""
-    tiny_capture(folder / "ball", size=32, views=8)
-    config = tiny_config(folder / "ball", folder, 12)
+    tiny_capture(folder / "ball", size=32, views=8, masks=masks)
+    config = make(folder / "ball", folder, 12)
     config.pipeline.model.backend = "warp"  # pyright: ignore[reportAttributeAccessIssue]
     config.machine.device_type = device
     trainer = config.setup(local_rank=0, world_size=1)
@@ -71,18 +94,33 @@ def train_with_one_step_in(watch: AbstractContextManager[object], folder: Path, 
     trainer.train()
 
 
-def waits_of_a_step(folder: Path) -> set[str]:
+def waits_of_a_step(folder: Path, make: MakeConfig = tiny_config, masks: bool = True) -> set[str]:
     """Where a step in the middle of a training would wait."""
     waits = Waits()
-    train_with_one_step_in(waits, folder, "cpu")
+    train_with_one_step_in(waits, folder, "cpu", make, masks)
     return waits.places
 
 
-def test_a_training_step_waits_for_no_number(tmp_path, monkeypatch):
-    # What these do on CUDA, where what is at hand is a few steps old.
+def as_on_cuda(monkeypatch) -> None:
+    """What these do there, where what is at hand is a few steps old and nothing is picked out."""
     monkeypatch.setattr(Room, "sections", lambda self, needed, rays, most: enough(12.0, rays, most))
     monkeypatch.setattr(LateNumber, "note", lambda self, number: setattr(self, "latest", 4.0))
+    monkeypatch.setattr(sight, "picked", lambda mask: slice(None))
+
+
+def test_a_training_step_waits_for_no_number(tmp_path, monkeypatch):
+    as_on_cuda(monkeypatch)
     assert waits_of_a_step(tmp_path) == set()
+
+
+@pytest.mark.parametrize("masks", [True, False])
+def test_nor_does_one_that_compares_patches(tmp_path, monkeypatch, masks: bool):
+    as_on_cuda(monkeypatch)
+    monkeypatch.setattr(GlossWatch, "matt", property(lambda self: True))
+    compared: list[int] = []
+    costs = PatchWitness.costs
+    monkeypatch.setattr(PatchWitness, "costs", lambda self, held: (compared.append(len(held.t)), costs(self, held))[1])
+    assert waits_of_a_step(tmp_path, witness_config, masks) == set() and min(compared) > 0
 
 
 def test_on_the_cpu_reading_costs_nothing_and_is_done_in_one_room(tmp_path):

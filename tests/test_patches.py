@@ -26,7 +26,7 @@ from neus_ns.losses.patches import (
     standing_refuted,
 )
 from neus_ns.models.patch_witness import PatchConfig, PatchWitness
-from neus_ns.rays.crossing import crossing_share, first_crossings
+from neus_ns.rays.crossing import Crossings, crossing_share, first_crossings
 from neus_ns.rays.occupancy import OccupancyGrid
 from neus_ns.rays.sections import Rays, SampledRays, Sections
 from neus_ns.rays.sight import in_sight
@@ -329,7 +329,10 @@ def test_rays_enter_a_sphere_where_they_do_and_follow_its_radius():
     sections = Sections(torch.arange(count).repeat_interleave(parts), edges[:-1].repeat(count), edges[1:].repeat(count))
     radius = torch.tensor(0.6, dtype=torch.float64, requires_grad=True)
     sdf = rays.points(sections).norm(dim=-1) - radius
-    found = first_crossings(sections, sdf.detach())
+    found = first_crossings(sections, sdf.detach(), count)
+    entering = torch.nonzero(found.enters)[:, 0]
+    assert found.some(20).enters.all() and len(found.some(99)) == count
+    found = Crossings(found.ray_index[entering], found.enters[entering], found.before[entering])
     middle = -(origins * directions).sum(-1)
     inside = radius**2 - (2.0**2 - middle**2)
     hits = torch.nonzero(inside.detach() > 0)[:, 0]
@@ -353,10 +356,13 @@ def test_only_a_first_entry_that_somebody_saw_counts():
     start = torch.arange(4.0).repeat(5)
     sections = Sections(torch.arange(5).repeat_interleave(4), start, start + 1)
     sections.t_end[9] -= 0.5
-    found = first_crossings(sections, sdf)
-    assert found.ray_index.tolist() == [0, 4] and found.before.tolist() == [1, 16]
-    empty = first_crossings(Sections(*(part[:0] for part in (sections.ray_index, start, start))), sdf[:0])
-    assert len(empty) == 0
+    found = first_crossings(sections, sdf, 6)
+    assert found.enters.tolist() == [True, False, False, False, True, False]
+    assert found.before[found.enters].tolist() == [1, 16] and not found.before[~found.enters].any()
+    assert set(found.some(2).ray_index.tolist()) == {0, 4} and len(found.some(9)) == 6
+    for few in (0, 1):
+        parts = (part[:few] for part in (sections.ray_index, start, start))
+        assert len(first_crossings(Sections(*parts), sdf[:few], 6).some(4)) == 0
 
 
 def ring(count: int) -> Views:

@@ -5,10 +5,16 @@ the host. Numbers that change slowly are asked for without waiting, and are a fe
 """
 
 import torch
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
 # Over what was needed lately: batches differ, and what is set aside in vain is evaluated in vain.
 _SPARE, _AT_LEAST = 1.25, 4096
+
+
+def picked(mask: Bool[Tensor, " entries"]) -> Int64[Tensor, " set"] | slice:
+    """Where a mask is set, to work there only; on CUDA everywhere, since the host would wait to hear how many it is."""
+    return slice(None) if mask.is_cuda else torch.nonzero(mask)[:, 0]
 
 
 class LateNumber:

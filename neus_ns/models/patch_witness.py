@@ -160,10 +160,11 @@ class PatchWitness:
     ) -> tuple[SurfacePatches, Bool[Tensor, " patches"]]:
         """Tangent planes at first crossings of random rays, and which of them face their rays enough to be judged."""
         rays, sections, sdf = on_rays.rays, on_rays.sections, on_rays.sdf
-        found = first_crossings(sections, sdf.detach())
-        found = found.some(torch.randperm(len(found), device=sdf.device)[: self.config.rays])
+        found = first_crossings(sections, sdf.detach(), len(rays)).some(self.config.rays)
         pair = torch.cat([found.before, found.before + 1])
         before, behind = (sdf[pair] if sdf_fn is None else sdf_fn(rays.points(sections).detach()[pair])).chunk(2)
+        # Where a ray does not enter anything will do, as long as it can be divided by.
+        before, behind = torch.where(found.enters, before, 1.0), torch.where(found.enters, behind, -1.0)
         share = crossing_share(before, behind)
         first, last = sections.t_middle[pair].chunk(2)
         at_before, at_behind = gradient[pair].chunk(2)
@@ -172,7 +173,7 @@ class PatchWitness:
         patches = SurfacePatches(view[found.ray_index], directions, first + share * (last - first), normals)
         # The steepness along the ray bounds how far the surface moves for a change of distance.
         steep = before - behind > _LEAST_COSINE * (last - first)
-        return patches, steep & ((normals * directions).sum(-1) < -_LEAST_COSINE)
+        return patches, found.enters & steep & ((normals * directions).sum(-1) < -_LEAST_COSINE)
 
     @torch.no_grad()
     def costs(self, patches: SurfacePatches) -> PatchCosts:
@@ -211,8 +212,7 @@ class PatchWitness:
         eyes = self.cameras.centre[patches.view][:, None].expand_as(points)
         # Of what lies outside the region of interest nothing is known.
         asked = shown & (points.square().sum(-1) < 1)
-        shown[asked] = in_sight(self.grid, points[asked], eyes[asked])
-        return shown.all(1)
+        return (torch.where(asked, in_sight(self.grid, points, eyes, asked), shown)).all(1)
 
     def sources_of(
         self, patches: SurfacePatches
@@ -224,7 +224,6 @@ class PatchWitness:
         points = patches.points(self.cameras)[:, None].expand_as(eyes)
         facing = (F.normalize(eyes - points, dim=-1) * patches.normals[:, None]).sum(-1) > _LEAST_COSINE
         facing &= candidates != patches.view[:, None]
-        seen = facing.clone()
-        seen[facing] = in_sight(self.grid, points[facing], eyes[facing])
+        seen = in_sight(self.grid, points, eyes, facing)
         first = torch.argsort(~seen, dim=1, stable=True)[:, : self.config.sources]
         return candidates.gather(1, first), seen.gather(1, first)

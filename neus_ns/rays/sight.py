@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from neus_ns.kernels.room import picked
 from neus_ns.rays.bounds import clip_to_unit_ball
 from neus_ns.rays.occupancy import OccupancyGrid
 
@@ -23,19 +24,31 @@ _STAGES, _STEPS = 6, 8
 
 @torch.no_grad()
 def in_sight(
-    grid: OccupancyGrid, points: Float[Tensor, "pairs 3"], eyes: Float[Tensor, "pairs 3"]
+    grid: OccupancyGrid,
+    points: Float[Tensor, "*pairs 3"],
+    eyes: Float[Tensor, "*pairs 3"],
+    asked: Bool[Tensor, "*pairs"] | None = None,
+) -> Bool[Tensor, "*pairs"]:
+    """Whether nothing is between each point and its eye, both in the unit frame; no, where that is not asked."""
+    if asked is None:
+        asked = torch.ones_like(points[..., 0], dtype=torch.bool)
+    return asked & _free_lines(grid, points.reshape(-1, 3), eyes.reshape(-1, 3), asked.reshape(-1)).view_as(asked)
+
+
+def _free_lines(
+    grid: OccupancyGrid, points: Float[Tensor, "pairs 3"], eyes: Float[Tensor, "pairs 3"], asked: Bool[Tensor, " pairs"]
 ) -> Bool[Tensor, " pairs"]:
-    """Whether nothing is between each point and its eye, both in the unit frame."""
+    """Lines that meet nothing; anything where it is not asked."""
     towards = eyes - points
     directions = F.normalize(towards, dim=-1)
     cell = 2 / grid.resolution
     end = torch.minimum(towards.norm(dim=-1), clip_to_unit_ball(points, directions, 0.0).t_far)
     t = torch.full_like(end, _SETS_OUT * cell)
     free = torch.ones_like(end, dtype=torch.bool)
-    on_the_way = torch.arange(len(points), device=points.device)
     for _ in range(_STAGES):
-        on_the_way = on_the_way[free[on_the_way] & (t[on_the_way] < end[on_the_way])]
-        t[on_the_way], free[on_the_way] = _steps(grid, *(of[on_the_way] for of in (points, directions, t, end)))
+        which = picked(asked & free & (t < end))
+        t[which], met_nothing = _steps(grid, *(of[which] for of in (points, directions, t, end)))
+        free[which] &= met_nothing
     return free
 
 

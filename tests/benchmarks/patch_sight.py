@@ -42,14 +42,14 @@ class Compared:
         self.lines = torch.zeros(2, 2, dtype=torch.int64)
         self.seconds, self.steps = 0.0, 0
 
-    def __call__(self, grid: OccupancyGrid, points: Tensor, eyes: Tensor) -> Tensor:
+    def __call__(self, grid: OccupancyGrid, points: Tensor, eyes: Tensor, asked: Tensor) -> Tensor:
         began = time.process_time()
-        found = in_sight(grid, points, eyes)
+        found = in_sight(grid, points, eyes, asked)
         if self.first <= float(self.model.progress) < self.last:
             self.seconds += time.process_time() - began
             self.steps += 1
-            seen = self.truly_seen(points, eyes)
-            self.lines += torch.bincount(2 * seen + found, minlength=4).view(2, 2)
+            seen = self.truly_seen(points[asked], eyes[asked])
+            self.lines += torch.bincount(2 * seen + found[asked], minlength=4).view(2, 2)
         return found
 
     def truly_seen(self, points: Tensor, eyes: Tensor) -> Tensor:
