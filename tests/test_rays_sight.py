@@ -49,7 +49,7 @@ def test_a_plate_of_a_cell_hides_one_side_from_the_other(thick: float):
     assert in_sight(grid, points, eyes * torch.tensor([-1.0, 1.0, 1.0])).all()
 
 
-@pytest.mark.parametrize("resolution", [64, 256])
+@pytest.mark.parametrize("resolution", [64, 128])
 def test_what_hides_is_met_across_a_gap_of_the_masks_hull(resolution: int):
     """Where masks show nothing the field is never asked, and a line must get across all the same."""
     grid = OccupancyGrid(resolution, 1)

@@ -212,7 +212,7 @@ class PatchWitness:
         eyes = self.cameras.centre[patches.view][:, None].expand_as(points)
         # Of what lies outside the region of interest nothing is known.
         asked = shown & (points.square().sum(-1) < 1)
-        return (torch.where(asked, in_sight(self.grid, points, eyes, asked), shown)).all(1)
+        return torch.where(asked, in_sight(self.grid, points, eyes, asked), shown).all(1)
 
     def sources_of(
         self, patches: SurfacePatches
