@@ -49,7 +49,7 @@ def pipeline_of(variant: str, capture: Path) -> SurfacePipeline:
     pipeline = config.setup(device="cpu")
     pipeline.train()
     # No step has told whether it shines. Late enough for patches, early enough for SfM points.
-    pipeline.surface_model.gloss._matt = True
+    pipeline.surface_model.gloss._later = 0.0
     pipeline.set_progress(0.45)
     return pipeline
 

@@ -27,18 +27,26 @@ def heard(
             opacity = (torch.arange(2000) % 2).float()
             seen = torch.where(opacity > 0.5, error + of_photographs[photograph], behind)
             watch.hear(seen, opacity, torch.ones(2000), photograph, area)
-            assert not watch.matt and not watch.shines
+            assert not watch.matt and not watch.shines and not watch.mirrors
     watch.progress = 0.3
     return watch
 
 
 @pytest.mark.parametrize(
-    "early, late, matt",
-    [(0.0, 0.0, True), (0.03, 0.02, True), (0.1, 0.1, False), (0.3, 0.1, True), (0.05, 0.1, False), (0.2, 0.17, False)],
+    "early, late, shines, mirrors",
+    [
+        (0.0, 0.0, False, False),
+        (0.03, 0.02, False, False),
+        (0.3, 0.1, False, False),
+        (0.1, 0.075, True, False),
+        (0.1, 0.1, True, True),
+        (0.05, 0.1, True, True),
+        (0.2, 0.17, True, True),
+    ],
 )
-def test_what_stays_wrong_over_whole_areas_shines(early: float, late: float, matt: bool):
+def test_what_stays_wrong_over_whole_areas_shines(early: float, late: float, shines: bool, mirrors: bool):
     watch = heard(early, late)
-    assert watch.matt is matt and watch.shines is not matt
+    assert watch.shines is shines and watch.matt is not shines and watch.mirrors is mirrors
     if early > 0.05:
         expected = late**2 / (late**2 + 0.1**2) * (late / early) ** 4
         assert watch.common_later == pytest.approx(expected, rel=0.25)

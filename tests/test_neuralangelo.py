@@ -236,11 +236,11 @@ def test_patches_are_compared_late_and_shape_the_surface_but_no_camera(capture, 
     model = model_of(pipeline)
     pipeline.train()
     # Reflections are no witnesses.
-    model.gloss._matt = False
+    model.gloss._later = 1.0
     for progress in (0.29, 0.5):
         pipeline.set_progress(progress)
         assert not {"patches", "carve", "inward"} & set(pipeline.get_train_loss_dict(8)[1])
-    model.gloss._matt = True
+    model.gloss._later = 0.0
     pipeline.set_progress(0.5)
     _, losses, metrics = pipeline.get_train_loss_dict(8)
     # A push would bend poses instead of the surface.

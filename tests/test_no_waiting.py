@@ -116,7 +116,7 @@ def test_a_training_step_waits_for_no_number(tmp_path, monkeypatch):
 @pytest.mark.parametrize("masks", [True, False])
 def test_nor_does_one_that_compares_patches(tmp_path, monkeypatch, masks: bool):
     as_on_cuda(monkeypatch)
-    monkeypatch.setattr(GlossWatch, "matt", property(lambda self: True))
+    monkeypatch.setattr(GlossWatch, "mirrors", property(lambda self: False))
     compared: list[int] = []
     costs = PatchWitness.costs
     monkeypatch.setattr(PatchWitness, "costs", lambda self, held: (compared.append(len(held.t)), costs(self, held))[1])

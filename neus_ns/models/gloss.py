@@ -1,4 +1,5 @@
-"""Whether what is photographed shines, found out while training: when colours may begin to depend on the view.
+"""Whether what is photographed shines, found out while training: when colours may begin to depend on the view, and
+whether photographs can be compared.
 
 As long as colour is the same from everywhere, a surface explains photographs only by being where they say. What is
 wrong then about a matt thing soon is fine: texture too bright here and too dark right beside it. What shines stays
@@ -18,9 +19,10 @@ DECIDED_AT = 0.3
 _EARLY, _LATE = (0.08, 0.14), (0.24, DECIDED_AT)
 # Areas along a photograph's width, and along its height.
 AREAS_ACROSS = 20
-# It shines if so great a share of errors would be common to areas later. Mirrors, lacquer and satin are at 0.27 and
-# more; a glossy dark head, whose texture patches of photographs still find, is at 0.15, what is matt below 0.1.
-_SHINES_FROM = 0.2
+# How great a share of errors would be common to areas later: from the first on colours must not wait for the view, from
+# the second on photographs say nothing of one another. Measured: matt up to 0.07, a glossy dark head 0.10 to 0.15,
+# satin, lacquer and mirrors 0.27 and more.
+_SHINES_FROM, _MIRRORS_FROM = 0.08, 0.2
 # Opacity from which on a pixel shows the surface.
 _SURFACE = 0.5
 
@@ -37,14 +39,14 @@ class GlossWatch(nn.Module):
         # For each stretch sums over pairs of one area, over pairs of one photograph, and over each pixel with itself:
         # of products of errors and of what these count.
         self.register_buffer("heard", torch.zeros(2, 3, 2))
-        self._matt: bool | None = None
+        self._later: float | None = None
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
         # Checkpoints from before areas were compared heard something else: what they show is not known to be matt.
         if state_dict.get(prefix + "heard", self.heard).shape != self.heard.shape:
             state_dict[prefix + "heard"] = torch.zeros_like(self.heard)
         super()._load_from_state_dict(state_dict, prefix, *args)
-        self._matt = None
+        self._later = None
 
     @property
     def listening(self) -> bool:
@@ -80,19 +82,31 @@ class GlossWatch(nn.Module):
         return late / float(itself[1]) * (late / early) ** 2 if early > 0 else 0.0
 
     @property
+    def known(self) -> bool:
+        """Whether enough of the training is done to tell."""
+        return self.progress >= DECIDED_AT
+
+    @property
     def matt(self) -> bool:
         """Whether colour can do without the view for longer; no, until it is known."""
-        if self.progress < DECIDED_AT:
-            return False
-        if self._matt is None:
-            # Read once: on CUDA the host has to wait for it.
-            self._matt = self.common_later < _SHINES_FROM
-        return self._matt
+        return self.known and self._decided < _SHINES_FROM
 
     @property
     def shines(self) -> bool:
         """Whether it is known that colour cannot do without the view."""
-        return self.progress >= DECIDED_AT and not self.matt
+        return self.known and not self.matt
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether it is known that what photographs show is rather what is mirrored than the surface."""
+        return self.known and self._decided >= _MIRRORS_FROM
+
+    @property
+    def _decided(self) -> float:
+        if self._later is None:
+            # Read once: on CUDA the host has to wait for it.
+            self._later = self.common_later
+        return self._later
 
 
 def _products_of_pairs(

@@ -170,7 +170,7 @@ class NeusHashModel(Model):
         self.points_pull = self.points_weight * self.points_strength
         self.plain_limit = schedule.plain_limit(progress, self.has_masks) if self.plain_weight > 0 else 0.0
         # Reflections agree about another surface than the true one.
-        self.patches_strength = 0.0 if self.gloss.shines else schedule.patches_strength(progress)
+        self.patches_strength = 0.0 if self.gloss.mirrors else schedule.patches_strength(progress)
         if self.camera_poses is not None:
             self.camera_poses.shifts_too = progress >= self.config.cameras.turn_only_until
         self.field.sharpness.ceiling = schedule.sharpness_ceiling(progress, self.config.sdf_field.initial_inv_s)

@@ -47,7 +47,7 @@ class SurfaceSchedule:
 
     patches_from: float = 0.3
     """Share of training from which photographs are compared by patches: a surface must be nearly right for that, and
-    it must be known whether it shines, since then they are not."""
+    it must be known whether it mirrors, since then they are not."""
     patches_rise: float = 0.1
     """Share of training over which their weight then rises."""
 
