@@ -129,7 +129,7 @@ class NeuralangeloModel(NeusHashModel):
         self.carve_strength = self.patches_strength * schedule.carve_strength(progress)
         # Reflections look as if they lay inside already, poses would be bent instead of the surface, and rooms would
         # grow, where nobody has measured that they are too small.
-        without = self.gloss.mirrors or self.camera_poses is not None or PRESETS[self.config.scene_type].inside_out
+        without = self.gloss.shines or self.camera_poses is not None or PRESETS[self.config.scene_type].inside_out
         self.inward_strength = 0.0 if without else schedule.inward_strength(progress)
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Any]:

@@ -20,7 +20,7 @@ class NumericalSchedule(SurfaceSchedule):
     carve_until: float = 0.7
     """Share of training after which nothing is carved any more, so that what was carved too far can heal."""
     inward_from: float = 0.3
-    """Share of training from which the surface is pushed inwards: then it is known whether it mirrors."""
+    """Share of training from which the surface is pushed inwards: then it is known whether it shines."""
     points_reach_first: float = 1.0
     """Distance, in radii of the region of interest, beyond which structure-from-motion points count as outliers at the
     start, when the surface is still far from all of them."""
