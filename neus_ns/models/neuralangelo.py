@@ -126,7 +126,9 @@ class NeuralangeloModel(NeusHashModel):
         strength = schedule.curvature_strength(progress, network.grid.active, network.grid.layout)
         self.curvature_strength = 0.0 if network.analytic else strength
         self.points_reach = schedule.points_reach(progress)
-        self.carve_strength = self.patches_strength * schedule.carve_strength(progress)
+        # Highlights disagree everywhere as well.
+        carves = 0.0 if self.gloss.shines else schedule.carve_strength(progress)
+        self.carve_strength = self.patches_strength * carves
         # Reflections look as if they lay inside already, poses would be bent instead of the surface, and rooms would
         # grow, where nobody has measured that they are too small.
         without = self.gloss.shines or self.camera_poses is not None or PRESETS[self.config.scene_type].inside_out
