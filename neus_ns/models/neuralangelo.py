@@ -59,8 +59,8 @@ class WitnessWeights(LossWeights):
     patches: float = 2.25
     """Disagreement of photographs about patches of the surface (Geo-NeuS); 0 leaves them out."""
     carve: float | None = None
-    """Push inwards where nearly all patches disagree: what they show must lie behind. Only where patches are compared,
-    once most of all agree, and only until the schedule's `carve_until`. None: 20 around objects without masks, whose
+    """Push inwards where nearly all patches disagree: what they show must lie behind. Only where patches are compared
+    and nothing shines, once most of all agree, and only until the schedule's `carve_until`. None: 20 around objects without masks, whose
     outlines would have carved as much, if photographs are said to have neither changing exposure nor wrong poses, for
     which they disagree too."""
     inward: float = 1.0
