@@ -60,9 +60,9 @@ class WitnessWeights(LossWeights):
     """Disagreement of photographs about patches of the surface (Geo-NeuS); 0 leaves them out."""
     carve: float | None = None
     """Push inwards where nearly all patches disagree: what they show must lie behind. Only where patches are compared
-    and nothing shines, once most of all agree, and only until the schedule's `carve_until`. None: 20 around objects without masks, whose
-    outlines would have carved as much, if photographs are said to have neither changing exposure nor wrong poses, for
-    which they disagree too."""
+    and nothing shines, once most of all agree, and only until the schedule's `carve_until`. None: 20 around objects
+    without masks, whose outlines would have carved as much, if photographs are said to have neither changing exposure
+    nor wrong poses, for which they disagree too."""
     inward: float = 1.0
     """Push inwards on what textured pixels show: colours alone leave it a little outside of the truth, more so where
     few photographs see it. Not where it shines, not indoors, and not while poses are corrected."""
