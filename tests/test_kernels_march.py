@@ -121,9 +121,7 @@ def test_a_step_of_nothing_is_refused():
         march(*case(10, 8, 0.5, 0), 0.0, "torch")
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_keeps_exactly_the_sections_of_the_reference():
+def test_cuda_keeps_exactly_the_sections_of_the_reference(cuda: str):
     inputs = case(500, 64, 0.2, 3)
     origins, directions, t_near, t_far, shift = (each.cuda() for each in inputs[:5])
     occupied = occupied_cells(inputs[5].cells.cuda())

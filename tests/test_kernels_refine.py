@@ -289,9 +289,7 @@ def test_the_kernels_compile_for_cuda_without_a_gpu(architecture, tmp_path):
     assert warp_refine_kernels.likely_kernel().module.options["fuse_fp"] is False
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_looks_where_the_cpu_looks():
+def test_cuda_looks_where_the_cpu_looks(cuda: str):
     rays, grid, shift = scene(2000, 2)
     plan = LookPlan(2 / 48, RefineBudget(10.0, ANYWHERE))
     slow = look(rays, grid, bumpy, torch.tensor(60.0), plan, Allotment(shift), "warp").sections

@@ -273,9 +273,7 @@ def test_the_reference_runs_without_warp(monkeypatch):
     assert encode.stencil(positions, 0.1, 4, table, LAYOUT, 5, "torch").dtype == torch.float64
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_equals_the_cpu():
+def test_cuda_equals_the_cpu(cuda: str):
     torch.manual_seed(4)
     positions, table = (each.float() for each in fresh(5000))
     for taps in (4, 6):

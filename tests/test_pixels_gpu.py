@@ -11,8 +11,6 @@ from neus_ns.pixels.drawn import DrawnPixels
 from neus_ns.pixels.redistribute import RedistributingSampler
 from tests.test_pixels_strategies import SIZES, photos
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
-
 
 def store_on(device: str, masks: bool) -> PixelStore:
     found = None
@@ -36,13 +34,10 @@ def step(sampler: SurfacePixelSampler, store: PixelStore, progress: float) -> to
     return batch.flat
 
 
-@pytest.mark.parametrize("masks", [False, True])
 @pytest.mark.parametrize("name", list(SAMPLERS))
-def test_draws_on_a_device_follow_the_stated_distribution(name: str, masks: bool) -> None:
-    if name == "silhouette" and not masks:
-        return
+def test_draws_on_a_device_follow_the_stated_distribution(cuda: str, name: str) -> None:
     torch.manual_seed(0)
-    store = store_on("cuda", masks)
+    store = store_on("cuda", masks=True)
     sampler = SAMPLERS[name]().setup(num_rays_per_batch=256)
     for number in range(30):
         step(sampler, store, number / 40)
@@ -50,7 +45,7 @@ def test_draws_on_a_device_follow_the_stated_distribution(name: str, masks: bool
     counts = torch.zeros(store.num_pixels, device="cuda")
     if isinstance(sampler, RedistributingSampler):
         pool, everything = sampler.pool_of(store), torch.arange(store.num_pixels, device="cuda")
-        share = 0.05 if masks else 0.0
+        share = 0.05
         inside = pool.numbers(everything)[1].double()
         chance = (1 - share) * inside * sampler.ratio(pool, everything).double() / pool.size + share / store.num_pixels
         # Proposals without feedback: the distribution stays as it is.
@@ -62,7 +57,7 @@ def test_draws_on_a_device_follow_the_stated_distribution(name: str, masks: bool
 
 
 @pytest.mark.parametrize("name", list(SAMPLERS))
-def test_memory_moves_between_devices(name: str) -> None:
+def test_memory_moves_between_devices(cuda: str, name: str) -> None:
     here, there = store_on("cpu", True), store_on("cuda", True)
     sampler = SAMPLERS[name]().setup(num_rays_per_batch=256)
     for number in range(5):
@@ -75,7 +70,7 @@ def test_memory_moves_between_devices(name: str) -> None:
     step(back, here, 0.25)
 
 
-def test_counts_of_rays_are_kept_on_the_device() -> None:
+def test_counts_of_rays_are_kept_on_the_device(cuda: str) -> None:
     store = store_on("cuda", True)
     drawn = DrawnPixels(store)
     drawn.note(store.locate(store.draw_anywhere(1000)))
