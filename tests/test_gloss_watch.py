@@ -5,9 +5,15 @@ import itertools
 import pytest
 import torch
 
-from neus_ns.models.gloss import GlossWatch, _products_of_pairs
+from neus_ns.models.gloss import AREAS_ACROSS, GlossWatch, _products_of_pairs
 
+# Of each photograph the first areas only, so that there are many pairs.
 PHOTOGRAPHS, AREAS = 10, 40
+
+
+def counted_on(area: torch.Tensor) -> torch.Tensor:
+    """The same areas, counted on by all that a photograph has."""
+    return area // AREAS * AREAS_ACROSS**2 + area % AREAS
 
 
 def heard(
@@ -26,7 +32,7 @@ def heard(
             error = (early if step < 0.2 * steps else late) * of_areas[area] + own * torch.randn(2000)
             opacity = (torch.arange(2000) % 2).float()
             seen = torch.where(opacity > 0.5, error + of_photographs[photograph], behind)
-            watch.hear(seen, opacity, torch.ones(2000), photograph, area)
+            watch.hear(seen, opacity, torch.ones(2000), counted_on(area))
             assert not watch.matt and not watch.shines and not watch.mirrors
     watch.progress = 0.3
     return watch
@@ -92,7 +98,7 @@ def test_pixels_that_were_drawn_more_often_count_less():
             (evenly, everywhere, torch.ones(2000)),
         ):
             error = wrong[areas] + torch.randn(2000)
-            listener.hear(error, torch.ones(2000), even, areas // AREAS, areas)
+            listener.hear(error, torch.ones(2000), even, counted_on(areas))
     near, _, itself = (watch.heard[0, :, 0] / watch.heard[0, :, 1]).tolist()
     near_evenly, _, itself_evenly = (evenly.heard[0, :, 0] / evenly.heard[0, :, 1]).tolist()
     assert itself == pytest.approx(itself_evenly, rel=0.05) and near == pytest.approx(near_evenly, abs=0.02)
@@ -101,7 +107,7 @@ def test_pixels_that_were_drawn_more_often_count_less():
 def test_where_nothing_is_seen_yet_nothing_is_known():
     watch = GlossWatch(PHOTOGRAPHS)
     for watch.progress in (0.1, 0.28):
-        watch.hear(torch.full((4,), 0.1), torch.zeros(4), torch.ones(4), torch.zeros(4).long(), torch.zeros(4).long())
+        watch.hear(torch.full((4,), 0.1), torch.zeros(4), torch.ones(4), torch.zeros(4).long())
     watch.progress = 0.3
     assert watch.common_later == float("inf") and not watch.matt
 

@@ -235,10 +235,9 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
         sampler, pixels = self._last_proposal()
         return sampler.even_weight(pixels).to(device)
 
-    def last_places(self, across: int) -> tuple[Int64[Tensor, " rays"], Int64[Tensor, " rays"]]:
-        """The photograph of each pixel of the last next_train, and which of `across` by `across` areas of it."""
-        indices = self._last_proposal()[1].indices
-        return indices[:, 0].to(self.device), self.train_store.areas(indices, across).to(self.device)
+    def last_areas(self, across: int) -> Int64[Tensor, " rays"]:
+        """Which of all photographs' areas, `across` by `across` in each, every pixel of the last next_train lies in."""
+        return self.train_store.areas(self._last_proposal()[1].indices, across).to(self.device)
 
     def _last_proposal(self) -> tuple[SurfacePixelSampler, PixelBatch]:
         if self.train_pixel_sampler is None or self.last_pixels is None:

@@ -59,15 +59,15 @@ class GlossWatch(nn.Module):
         error: Float[Tensor, " rays"],
         opacity: Float[Tensor, " rays"],
         even: Float[Tensor, " rays"],
-        photograph: Int64[Tensor, " rays"],
         area: Int64[Tensor, " rays"],
     ) -> None:
-        """Take in a step: rendered less photographed brightness, by the photograph and the area of all photographs
-        that each ray is of, weighted as if pixels had been drawn evenly: a strategy looks for what is alike."""
+        """Take in a step: rendered less photographed brightness, by the area that each ray is of, counted on from
+        photograph to photograph, weighted as if pixels had been drawn evenly: a strategy looks for what is alike."""
         counts = even * (opacity > _SURFACE)
         itself = torch.stack([(counts * error.square()).sum(), counts.sum()])
-        near = _products_of_pairs(error, counts, area, self.photographs * AREAS_ACROSS**2)
-        anywhere = _products_of_pairs(error, counts, photograph, self.photographs)
+        areas_of_one = AREAS_ACROSS**2
+        near = _products_of_pairs(error, counts, area, self.photographs * areas_of_one)
+        anywhere = _products_of_pairs(error, counts, area // areas_of_one, self.photographs)
         self.heard[int(self.progress >= _LATE[0])] += torch.stack([near, anywhere, itself])
 
     @property

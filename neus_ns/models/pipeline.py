@@ -191,8 +191,8 @@ class SurfacePipeline(VanillaPipeline):
         outputs, losses, metrics = super().get_train_loss_dict(step)
         gloss = self.surface_model.gloss
         if gloss.listening:
-            error, where = outputs["colour_error"].mean(-1), self.datamanager.last_places(AREAS_ACROSS)
-            gloss.hear(error, outputs["accumulation"][:, 0], self.datamanager.even_weight(error.device), *where)
+            error, area = outputs["colour_error"].mean(-1), self.datamanager.last_areas(AREAS_ACROSS)
+            gloss.hear(error, outputs["accumulation"][:, 0], self.datamanager.even_weight(error.device), area)
         self.datamanager.observe(outputs["ray_error"])
         if self.drawn is not None and self.datamanager.last_pixels is not None:
             self.drawn.note(self.datamanager.last_pixels.indices)
