@@ -7,7 +7,7 @@ import sys
 import types
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Union
 
@@ -89,6 +89,23 @@ def _sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, fo
 
 def test_a_missing_run_is_a_sentence(tmp_path: Path, monkeypatch, capsys) -> None:
     assert "no such file" in _sentence(monkeypatch, capsys, tmp_path)
+
+
+def test_a_folder_that_nothing_can_be_written_to_is_a_sentence_before_any_work(
+    make_run: Callable, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    def never() -> None:
+        raise AssertionError("the surface was looked at")
+
+    run = make_run(types.SimpleNamespace(surface_source=lambda: replace(SHAPE, sdf_fn=never)))
+    (tmp_path / "afile").touch()
+    for target in (tmp_path / "afile", tmp_path / "afile" / "below"):
+        with pytest.raises(SystemExit):
+            _neus_export(monkeypatch, "--load-config", run.folder, "--output-dir", target)
+        assert "nothing can be written there" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        _neus_export(monkeypatch, "--load-config", run.folder, "--output-dir", tmp_path, "--target-faces", 2)
+    assert "simplest closed mesh has 4" in capsys.readouterr().err
 
 
 def test_a_run_of_another_method_is_a_sentence(make_run: Callable, monkeypatch, capsys) -> None:

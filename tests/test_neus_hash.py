@@ -103,6 +103,19 @@ def test_checkpoints_hold_only_tensors_and_plain_values(capture, tmp_path):
     assert state["pipeline"]["_model.progress"] == 1.0
 
 
+def test_figures_of_a_photograph_do_not_hang_on_what_is_behind(capture, tmp_path):
+    pipeline = pipeline_of(trained(tiny_config(capture[0], tmp_path, 3)))
+    behind, figures = pipeline.surface_model.behind, []
+    for background in ("white", "black", "random"):
+        behind.background = background
+        figures.append(pipeline.get_average_eval_image_metrics())
+        _, loss, _ = pipeline.get_eval_loss_dict(3)
+        figures[-1]["colour"] = float(loss["colour"])
+    for other in figures[1:]:
+        assert other["psnr"] == pytest.approx(figures[0]["psnr"], abs=1e-3)
+        assert other["ssim"] == pytest.approx(figures[0]["ssim"], abs=1e-4)
+
+
 def test_without_masks_there_is_a_learned_background_and_no_mask_loss(bare_capture, tmp_path):
     config = tiny_config(bare_capture, tmp_path, 3)
     pipeline_config(config).model.appearance_width = 4
@@ -245,7 +258,7 @@ def test_evaluation_answers_in_nerfstudios_terms(capture, tmp_path):
     camera, _ = pipeline.datamanager.next_eval_image(0)
     pipeline.eval()
     outputs = pipeline.model.get_outputs_for_camera(camera)
-    assert {"rgb", "depth", "normals", "accumulation"} == set(outputs)
+    assert {"rgb", "depth", "normals", "accumulation", "behind"} == set(outputs)
     assert outputs["normals"].min() >= 0 and outputs["normals"].max() <= 1
     # Where the ray is opaque, the point at its depth lies on the surface: depth is in nerfstudio's units.
     bundle = camera.generate_rays(camera_indices=0, keep_shape=True)

@@ -271,6 +271,26 @@ def test_a_run_keeps_its_sizes_for_export_and_resumption_whatever_is_free_then(c
     assert "does not fit these settings" in str(end.value.__cause__)
 
 
+@pytest.mark.parametrize(
+    ("part", "option", "value", "said"),
+    [
+        ("sdf_field", "coarsest", 8, "sdf-field.coarsest 16, not 8"),
+        ("sdf_field", "finest", 48, "sdf-field.finest 512, not 48"),
+        ("", "scene_type", "unbounded", "scene-type object, not unbounded"),
+    ],
+)
+def test_tensors_are_not_read_as_something_else(capture, tmp_path, part: str, option: str, value, said: str) -> None:
+    first = tiny_config(capture, tmp_path / "first", 2)
+    trained(first)
+    second = tiny_config(capture, tmp_path / "second", 4)
+    second.load_dir = first.get_checkpoint_dir()
+    model = pipeline_config(second).model
+    setattr(getattr(model, part) if part else model, option, value)
+    with pytest.raises(SystemExit) as end:
+        trained(second)
+    assert f"trained with --pipeline.model.{said}: resume with that." in str(end.value.__cause__)
+
+
 def test_a_checkpoint_from_before_there_were_presets_has_the_options_sizes() -> None:
     config = flagship()
     config.model.sdf_field.levels = 9

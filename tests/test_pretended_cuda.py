@@ -122,8 +122,12 @@ def test_a_run_goes_on_there_and_becomes_a_mesh(cuda, tmp_path, monkeypatch, cap
     second.setup()
     assert second._start_step == 12
     second.train()
+    # A save that a kill has cut short is passed over.
+    newest = max(second.checkpoint_dir.iterdir())
+    (second.checkpoint_dir / "step-000000099.ckpt").write_bytes(newest.read_bytes()[:-100])
     run, out = second.base_dir, tmp_path / "out"
     monkeypatch.setattr(sys, "argv", ["neus-export", "--load-config", str(run), "--output-dir", str(out)])
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--resolution", "24"])
     export.entrypoint()
+    assert "step-000000099.ckpt; taking step-000000039.ckpt instead" in capsys.readouterr().err
     assert isinstance(trimesh.load(out / "mesh.ply", force="mesh"), trimesh.Trimesh)

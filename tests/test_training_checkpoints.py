@@ -56,6 +56,21 @@ def test_a_kill_while_writing_leaves_the_previous_checkpoint_and_nothing_else(tm
     assert newest_whole_checkpoint(folder)[1]["step"] == 2
 
 
+def test_a_full_disk_is_a_sentence_and_keeps_what_was_there(tmp_path, monkeypatch):
+    folder = tmp_path / "models"
+    write_checkpoint(some_state(1), folder, 1)
+
+    def full(state, file):
+        file.write(b"half of it")
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(InputError, match=r"step-000000002.ckpt could not be written .* MB free there: make room"):
+        write_checkpoint(some_state(2), folder, 2)
+    assert [each.name for each in tmp_path.iterdir()] == ["models"]
+    assert newest_whole_checkpoint(folder)[1]["step"] == 1
+
+
 def truncate(content: bytes) -> bytes:
     return content[: len(content) // 2]
 

@@ -1,6 +1,8 @@
 """Laws of the trainer, through nerfstudio's real loop: resuming is no pause, the clock ends a run, NaN never wins."""
 
 import dataclasses
+import os
+import signal
 
 import pytest
 import torch
@@ -51,6 +53,52 @@ def test_a_killed_run_loses_at_most_what_came_after_the_last_save(tmp_path, monk
     assert checkpoint_steps(killed) == [7]
     resumed = trained(fake_config(tmp_path / "c", load_dir=killed.checkpoint_dir), seed=99)
     assert resumed.pipeline.losses == whole.pipeline.losses[8:]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_is_asked_to_stop_saves_its_last_step_and_says_how_to_go_on(tmp_path, capsys, number, code):
+    whole = trained(fake_config(tmp_path / "a"))
+    stopped, handlers = set_up(fake_config(tmp_path / "b")), [signal.getsignal(number)]
+    inner = stopped.pipeline.get_train_loss_dict
+
+    def asked_at_step_8(step):
+        if step == 8:
+            os.kill(os.getpid(), number)
+        return inner(step=step)
+
+    stopped.pipeline.get_train_loss_dict = asked_at_step_8
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as end:
+        stopped.train()
+    assert end.value.code == code and checkpoint_steps(stopped) == [8]
+    said = capsys.readouterr().out
+    assert f"Stopped by {number.name} after step 8" in said and f"--load-dir {stopped.checkpoint_dir}" in said
+    assert "Finished" not in said and [signal.getsignal(number)] == handlers
+    resumed = trained(fake_config(tmp_path / "c", load_dir=stopped.checkpoint_dir), seed=99)
+    assert resumed.pipeline.losses == whole.pipeline.losses[9:]
+
+
+def test_who_asks_twice_is_obeyed_at_once(tmp_path):
+    stopped = set_up(fake_config(tmp_path))
+
+    def asked_twice(step):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("it went on")
+
+    stopped.pipeline.get_train_loss_dict = asked_twice
+    with pytest.raises(KeyboardInterrupt):
+        stopped.train()
+
+
+def test_a_resumed_run_trains_by_the_options_of_now(tmp_path):
+    first = trained(fake_config(tmp_path / "a", max_num_iterations=4))
+    config = fake_config(tmp_path / "b", load_dir=first.base_dir)
+    config.optimizers["fields"]["optimizer"].eps, config.optimizers["fields"]["optimizer"].weight_decay = 1e-3, 0.5
+    resumed = set_up(config)
+    (group,) = resumed.optimizers.optimizers["fields"].param_groups
+    assert group["eps"] == 1e-3 and group["weight_decay"] == 0.5
+    assert all(int(each["step"]) == 4 for each in resumed.optimizers.optimizers["fields"].state.values())
 
 
 def test_the_checkpoint_holds_tensors_and_plain_values_only(tmp_path):

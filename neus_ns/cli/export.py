@@ -72,13 +72,24 @@ def load_surface(config_path: Path) -> SurfaceSource:
 
 
 def require_checkpoint(config: "TrainerConfig") -> "TrainerConfig":
-    """Pass the config on if it has a checkpoint to load."""
+    """Pass the config on, with the step of the newest checkpoint that is whole; nerfstudio would take a damaged one."""
+    # Imported here because it loads torch, which `--help` should not wait for.
+    from neus_ns.training.checkpoints import newest_whole_checkpoint
+    from neus_ns.training.trainer import SurfaceTrainerConfig
+
     folder = config.get_checkpoint_dir()
     if not any(folder.glob("step-*.ckpt")):
         raise InputError(
             f"{folder.absolute()}: there is no checkpoint (step-*.ckpt) in this folder; the path is relative to where "
             "ns-train was started, so run the command there, and check that the training got as far as its first save."
         )
+    if not isinstance(config, SurfaceTrainerConfig):
+        return config
+    path, state, damaged = newest_whole_checkpoint(folder)
+    if damaged:
+        names = ", ".join(each.name for each in damaged)
+        print(f"Damaged in {folder}: {names}; taking {path.name} instead.", file=sys.stderr)
+    config.load_step = state["step"]
     return config
 
 

@@ -98,8 +98,9 @@ class GlossWatch(nn.Module):
 
     @property
     def mirrors(self) -> bool:
-        """Whether it is known that what photographs show is rather what is mirrored than the surface."""
-        return self.known and self._decided >= _MIRRORS_FROM
+        """Whether it is known that what photographs show is rather what is mirrored than the surface; not if too little
+        was heard to tell."""
+        return self.known and _MIRRORS_FROM <= self._decided < math.inf
 
     @property
     def _decided(self) -> float:

@@ -271,9 +271,10 @@ class NeusHashModel(Model):
             "accumulation": surface.opacity[:, None],
             "depth": (surface.depth * self.field.frame.parser_units_per_unit)[:, None],
             "normals": 0.5 + 0.5 * surface.normal.clamp(-1, 1),
+            "behind": behind,
         }
         if self.training:
-            outputs |= {"behind": behind, "gradient": samples.gradient, "samples": samples}
+            outputs |= {"gradient": samples.gradient, "samples": samples}
             outputs["off_rays"] = self.look_off_rays(samples)
             if self._patches is not None and self.patches_strength > 0:
                 assert ray_bundle.camera_indices is not None
@@ -313,8 +314,7 @@ class NeusHashModel(Model):
 
     def target_colour(self, outputs: dict[str, Any], batch: dict[str, Any]) -> Float[Tensor, "rays 3"]:
         """What the rendering should be, before the same background."""
-        # Only training draws a background of its own for every ray.
-        return Photographed.of(batch, self.has_masks, self.device).before(outputs.get("behind", self.behind.shade))
+        return Photographed.of(batch, self.has_masks, self.device).before(outputs["behind"])
 
     def get_loss_dict(
         self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Any] | None = None

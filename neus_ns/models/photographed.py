@@ -29,7 +29,7 @@ class Photographed:
         plain = batch["plain"].to(device) if "plain" in batch else None
         return cls(batch["image"].to(device)[..., :3], mask, batch["pixel_weight"].to(device)[:, 0], plain)
 
-    def before(self, behind: Float[Tensor, "rays 3"] | float) -> Float[Tensor, "rays 3"]:
+    def before(self, behind: Float[Tensor, "rays 3"]) -> Float[Tensor, "rays 3"]:
         """The photograph; where masks exist, the object cut out and put before what is rendered behind it."""
         return self.image if self.mask is None else self.image * self.mask + behind * (1 - self.mask)
 

@@ -53,10 +53,12 @@ def image_metrics_and_pictures(
 ) -> tuple[dict[str, float], dict[str, Tensor]]:
     """PSNR, SSIM and, where its weights are at hand, LPIPS; with masks both images show the object on white."""
     photo = batch["image"].to(outputs["rgb"])[..., :3]
-    rendered = outputs["rgb"].clamp(0, 1)
+    rendered = outputs["rgb"]
     if "fg_mask" in batch:
         mask = batch["fg_mask"].to(photo)
         photo = photo * mask + (1 - mask)
+        rendered = rendered + (1 - outputs["accumulation"]) * (1 - outputs["behind"])
+    rendered = rendered.clamp(0, 1)
     figures = {"psnr": psnr(rendered, photo), "ssim": ssim(rendered, photo)}
     lpips = _lpips(str(photo.device))
     if lpips is not None:

@@ -36,7 +36,7 @@ from neus_ns.models.neus_hash import NeusHashModel, NeusHashModelConfig
 from neus_ns.models.preset_choice import choose_sizes
 from neus_ns.models.preset_names import PresetChoice
 from neus_ns.models.sample_level import SampleLevel
-from neus_ns.models.sizes import sizes_of, take_over
+from neus_ns.models.sizes import refuse_other_meaning, sizes_of, take_over, what_tensors_mean
 from neus_ns.pixels.drawn import DrawnPixels
 from neus_ns.surface.source import SurfaceSource
 
@@ -233,15 +233,16 @@ class SurfacePipeline(VanillaPipeline):
     # State that lives in the checkpoint beside the parameters.
 
     def get_extra_state(self) -> dict[str, Any]:
-        """The running number of samples per ray, the number of rays that came of it, where rays fell lately, and the
-        sizes; the sampler keeps its own."""
+        """The running number of samples per ray, the number of rays that came of it, where rays fell lately, the sizes,
+        and options that tensors are read by; the sampler keeps its own."""
         rays = self.datamanager.get_train_rays_per_batch()
         state = {"samples_per_ray": torch.tensor(self._level.per_ray, dtype=torch.float64), "rays": torch.tensor(rays)}
-        state |= {"sizes": asdict(sizes_of(self.config))}
+        state |= {"sizes": asdict(sizes_of(self.config)), "meant": what_tensors_mean(self.config.model)}
         return state if self.drawn is None else state | {"drawn": self.drawn.counts.clone()}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take up where `get_extra_state` left off."""
+        refuse_other_meaning(state.get("meant", {}), what_tensors_mean(self.config.model))
         self._level.per_ray = float(state["samples_per_ray"])
         if self.datamanager.train_pixel_sampler is not None:
             self._shoot(int(state["rays"]))

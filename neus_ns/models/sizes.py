@@ -7,6 +7,7 @@ rows of 4 or 8 features on 16 levels); networks, samples and cells of the occupa
 from dataclasses import asdict, dataclass, fields
 from typing import Protocol, runtime_checkable
 
+from neus_ns.errors import InputError
 from neus_ns.models.neus_hash import NeusHashModelConfig
 from neus_ns.models.preset_names import Preset, PresetChoice
 
@@ -76,6 +77,24 @@ def with_own(preset: Sizes, own: Sizes) -> Sizes:
     """A preset's sizes, but the user's own where those are not the defaults."""
     chosen = {name: value for name, value in asdict(own).items() if value != getattr(_DEFAULTS, name)}
     return Sizes(**asdict(preset) | chosen)
+
+
+def what_tensors_mean(model: NeusHashModelConfig) -> dict[str, int | str]:
+    """Options that no tensor's shape shows, and by which a checkpoint's are read."""
+    return {
+        "sdf-field.coarsest": model.sdf_field.coarsest,
+        "sdf-field.finest": model.sdf_field.finest,
+        "scene-type": model.scene_type,
+    }
+
+
+def refuse_other_meaning(saved: dict[str, int | str], now: dict[str, int | str]) -> None:
+    """Raise InputError where a checkpoint would be read as something else than was trained."""
+    for name, value in saved.items():
+        if now.get(name, value) != value:
+            raise InputError(
+                f"The checkpoint was trained with --pipeline.model.{name} {value}, not {now[name]}: resume with that."
+            )
 
 
 def take_over(config: SizedConfig, saved: dict[str, int] | None) -> None:

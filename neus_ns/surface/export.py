@@ -8,7 +8,7 @@ from neus_ns.surface.clean import CleanReport, Keep, clean_mesh
 from neus_ns.surface.colour import vertex_colours
 from neus_ns.surface.extract import extract
 from neus_ns.surface.progress import ProgressFn, silent
-from neus_ns.surface.simplify import simplify_mesh
+from neus_ns.surface.simplify import check_target, simplify_mesh
 from neus_ns.surface.source import SurfaceSource
 from neus_ns.surface.write import check_mesh_path, write_mesh
 
@@ -50,6 +50,8 @@ def export_surface(
     """Write the surface to `path` (.ply, .obj or .glb) in the user's world frame and units."""
     start = time.perf_counter()
     check_mesh_path(path)
+    if options.target_faces is not None:
+        check_target(options.target_faces)
     extraction = extract(source, options.resolution, progress)
     progress("Judging the parts", 0.0)
     mesh, components = clean_mesh(extraction.mesh, options.keep, source.views, source.frame.world_from_unit)

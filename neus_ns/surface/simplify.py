@@ -6,10 +6,15 @@ import trimesh
 from neus_ns.errors import InputError
 
 
-def simplify_mesh(mesh: trimesh.Trimesh, target_faces: int) -> trimesh.Trimesh:
-    """The mesh with at most about `target_faces` faces, its holes and parts kept; colours are not carried over."""
+def check_target(target_faces: int) -> None:
+    """Raise before any work is done for what no mesh can be simplified to."""
     if target_faces < 4:
         raise InputError(f"The target is {target_faces} faces, but the simplest closed mesh has 4; ask for more.")
+
+
+def simplify_mesh(mesh: trimesh.Trimesh, target_faces: int) -> trimesh.Trimesh:
+    """The mesh with at most about `target_faces` faces, its holes and parts kept; colours are not carried over."""
+    check_target(target_faces)
     if len(mesh.faces) <= target_faces:
         return mesh
     # Imported here because it loads a large library that only this option needs.

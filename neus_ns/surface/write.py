@@ -22,6 +22,15 @@ def check_mesh_path(path: Path) -> None:
         raise InputError(
             f"{path}: a mesh is written as one of {', '.join(MESH_SUFFIXES)}; choose one of these suffixes."
         )
+    trial = _beside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        raise InputError(
+            f"{path.parent}: nothing can be written there ({error.strerror}); choose another folder."
+        ) from error
 
 
 def frame_path_of(mesh_path: Path) -> Path:
@@ -60,7 +69,6 @@ def write_mesh(
         "faces": len(mesh.faces),
         **facts,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
     _write_whole(path, exported.encode() if isinstance(exported, str) else exported)
     _write_whole(frame_path_of(path), json.dumps(facts, indent=2).encode())
     return mesh
@@ -80,9 +88,13 @@ def _warn_of_rounding(mesh: trimesh.Trimesh, path: Path) -> None:
         )
 
 
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
 def _write_whole(path: Path, content: bytes) -> None:
     """Write under a temporary name and rename, so that a kill in between leaves the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _beside(path)
     try:
         temporary.write_bytes(content)
         os.replace(temporary, path)

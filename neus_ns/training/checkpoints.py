@@ -8,6 +8,7 @@ up, which is on the same file system, so that the final move is atomic.
 import os
 import pickle
 import re
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -49,11 +50,20 @@ def write_checkpoint(state: dict, folder: Path, step: int) -> Path:
     """Write a checkpoint so that at every moment the folder holds whole files only; returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder.resolve().parent / UNFINISHED_NAME
-    with open(unfinished, "wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
     path = checkpoint_path(folder, step)
+    try:
+        with open(unfinished, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+    # Where a disk is full torch's own writer says so by a RuntimeError.
+    except (OSError, RuntimeError) as error:
+        unfinished.unlink(missing_ok=True)
+        free = shutil.disk_usage(folder).free
+        raise InputError(
+            f"The checkpoint {path} could not be written ({str(error).splitlines()[0]}), with {free / 1e6:.0f} MB free "
+            "there: make room, and go on from an earlier one, if there is one, with --load-dir."
+        ) from error
     os.replace(unfinished, path)
     if os.name == "posix":
         # The new name itself must reach the disk before an older checkpoint may go.

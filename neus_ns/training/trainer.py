@@ -5,7 +5,7 @@ losses on their way to the backward pass, and the two methods that read and writ
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast, runtime_checkable
@@ -31,11 +31,14 @@ from neus_ns.training.device import default_machine, default_viewer
 from neus_ns.training.guard import DivergedError, LossGuard, check_parameters
 from neus_ns.training.learning_rate import ProgressLR
 from neus_ns.training.random_state import random_state, restore_random_state
+from neus_ns.training.stopping import StopRequest
 
 # nerfstudio's loop counts iterations; a run that ends by the clock gives it a count no run reaches.
 ENDLESS = 10**12
 # Looking at a loss makes the host wait for a CUDA device, and costs nothing on a CPU.
 STEPS_PER_LOSS_CHECK = {"cpu": 1, "cuda": 16, "mps": 16}
+# Of an optimizer's settings those that its schedule has to do with, and what it trains.
+_OF_THE_RUN = {"params", "lr", "initial_lr"}
 
 
 class TrainablePipeline(Protocol):
@@ -113,6 +116,7 @@ class SurfaceTrainer(Trainer):
         self._found: tuple[Path, dict] | None = None
         self._seconds_at_save = 0.0
         self._random_to_restore: dict | None = None
+        self._stop = StopRequest()
 
     @property
     def training_state(self) -> Literal["training", "paused", "completed"]:
@@ -165,9 +169,20 @@ class SurfaceTrainer(Trainer):
             # nerfstudio's loop reads its length from here, and would add the whole count to the step it resumes from.
             self.config = replace(configured, max_num_iterations=steps_left)
             try:
-                super().train()
+                with self._stop.heard(self._finish_step) if self.world_size == 1 else nullcontext():
+                    super().train()
             finally:
                 self.config = configured
+        if self._stop.signal is not None:
+            saved = f"after step {self._last_step}; the same command with --load-dir {self.checkpoint_dir} goes on"
+            where = saved if self._last_step >= 0 else "before the first step: nothing was there to save"
+            CONSOLE.print(f"Stopped by {self._stop.signal.name} {where}.", soft_wrap=True)
+            self.shutdown()
+            raise SystemExit(self._stop.exit_code)
+
+    def _finish_step(self) -> None:
+        self.stop_training = True
+        CONSOLE.print("Stopping after this step, and saving; once more stops at once, without.", soft_wrap=True)
 
     def _before_step(self, step: int) -> None:
         """Everything that must hold when a step begins: random state, clock, a save that is due, all schedules."""
@@ -183,7 +198,7 @@ class SurfaceTrainer(Trainer):
 
     def _after_step(self, step: int) -> None:
         self._last_step = step
-        if self.clock.finished(step + 1):
+        if self.clock.finished(step + 1) or self._stop.signal is not None:
             self.stop_training = True
 
     def _set_progress(self, progress: float) -> None:
@@ -200,7 +215,13 @@ class SurfaceTrainer(Trainer):
         """Finish at the last step that was executed, with every schedule where the run really ended."""
         self.step = max(self._last_step, 0)
         self._set_progress(self.clock.progress(self._last_step + 1))
-        super()._after_train()
+        if self._stop.signal is None:
+            super()._after_train()
+            return
+        # Nothing is finished, and no viewer waits to be looked at.
+        self.training_state = "paused"
+        self.save_checkpoint(self.step)
+        writer.write_out_storage()
 
     @check_main_thread
     def save_checkpoint(self, step: int) -> None:
@@ -269,7 +290,7 @@ class SurfaceTrainer(Trainer):
         self._last_step = state["step"]
         self._start_step = self._last_step + 1
         self.pipeline.load_pipeline(state["pipeline"], self._last_step)
-        self.optimizers.load_optimizers(state["optimizers"])
+        self._load_optimizers(state["optimizers"])
         if self.config.load_scheduler:
             self.optimizers.load_schedulers(state["schedulers"])
         self.grad_scaler.load_state_dict(state["scalers"])
@@ -278,6 +299,15 @@ class SurfaceTrainer(Trainer):
         if self.world_size == 1:
             # With several processes each must draw its own numbers, and the checkpoint knows only the first one's.
             self._random_to_restore = state["random"]
+
+    def _load_optimizers(self, state: dict) -> None:
+        """Take up moments and step counts; how much a step decays and the like is what the options say now."""
+        groups = [group for each in self.optimizers.optimizers.values() for group in each.param_groups]
+        said = [{name: value for name, value in group.items() if name not in _OF_THE_RUN} for group in groups]
+        self.optimizers.load_optimizers(state)
+        groups = [group for each in self.optimizers.optimizers.values() for group in each.param_groups]
+        for group, options in zip(groups, said, strict=True):
+            group.update(options)
 
     @contextmanager
     def _failing_in_a_sentence(self) -> Iterator[None]:

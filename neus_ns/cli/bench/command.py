@@ -276,7 +276,7 @@ def make_runs(options: Comparison, strategies: list[str], record: "Record", cons
                 record.add(train_measured(run, data[run.scene], method, length, measuring, show, options.apply))
             except InputError as error:
                 # Only a strategy that was not asked for by name, and that cannot work on this capture, is left out.
-                if options.only or number == 0:
+                if options.only or not record.rows:
                     raise
                 console.print(f"{run.strategy} is left out: {error}", highlight=False)
             except DivergedError as error:
