@@ -1,0 +1,55 @@
+"""The least that options may be, so that nonsense is refused by its name before anything is read or trained."""
+
+from collections.abc import Mapping
+
+from neus_ns.errors import InputError
+
+# Options of the pipeline. Zero stands for "none" where that makes sense.
+LEAST: Mapping[str, int] = {
+    "samples_per_step": 0,
+    "max_rays": 1,
+    "datamanager.train_num_rays_per_batch": 1,
+    "model.appearance_width": 0,
+    "model.sampling.steps": 1,
+    "model.sampling.grid_resolution": 1,
+    "model.sampling.grid_every": 1,
+    "model.sampling.grid_parts": 1,
+    "model.sampling.samples_on_surface": 0,
+    "model.sampling.samples_anywhere": 0,
+    "model.sdf_field.sdf_width": 1,
+    "model.sdf_field.feature_width": 1,
+    "model.sdf_field.colour_width": 1,
+    "model.sdf_field.colour_layers": 1,
+    "model.patches.rays": 1,
+    "model.patches.candidates": 1,
+    "model.patches.sources": 1,
+    "model.patches.best": 1,
+    "model.schedule.patches_rise": 0,
+}
+# Not even zero: something is divided by them, or falls to them by equal ratios.
+POSITIVE = (
+    "model.sdf_field.initial_inv_s",
+    "model.weights.black",
+    "model.schedule.points_reach_first",
+    "model.schedule.points_reach_last",
+)
+
+
+def check_options(config: object) -> None:
+    """Raise InputError for the first option of a pipeline's configuration that is too small; a method that has not got
+    one of them has no need of it."""
+    for path, least in LEAST.items():
+        value = _value(config, path)
+        if value is not None and value < least:
+            raise InputError(f"--pipeline.{path.replace('_', '-')} is {value:g}: give at least {least}.")
+    for path in POSITIVE:
+        value = _value(config, path)
+        if value is not None and value <= 0:
+            raise InputError(f"--pipeline.{path.replace('_', '-')} is {value:g}: give a number above zero.")
+
+
+def _value(config: object, path: str) -> int | float | None:
+    for name in path.split("."):
+        config = getattr(config, name, None)
+    assert config is None or isinstance(config, (int, float))
+    return config
