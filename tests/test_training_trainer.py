@@ -9,6 +9,7 @@ import torch
 import tyro
 import yaml
 from nerfstudio.configs import base_config  # noqa: F401  nerfstudio's writer can only be imported after it
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
 from nerfstudio.utils import writer
 
 from neus_ns.errors import InputError
@@ -89,6 +90,19 @@ def test_who_asks_twice_is_obeyed_at_once(tmp_path):
     stopped.pipeline.get_train_loss_dict = asked_twice
     with pytest.raises(KeyboardInterrupt):
         stopped.train()
+
+
+def test_what_is_finished_no_longer_listens(tmp_path):
+    trainer, seen = set_up(fake_config(tmp_path)), []
+    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+
+    def look(step: int) -> None:
+        seen.append([signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)])
+
+    at = TrainingCallbackLocation
+    trainer.callbacks.append(TrainingCallback([at.AFTER_TRAIN_ITERATION, at.AFTER_TRAIN], look))
+    trainer.train()
+    assert len(seen) == 13 and seen[-1] == handlers and all(each != handlers for each in seen[:-1])
 
 
 def test_a_resumed_run_trains_by_the_options_of_now(tmp_path):

@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 class StopRequest:
@@ -11,32 +12,31 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
 
     @contextmanager
     def heard(self, stop: Callable[[], None]) -> Iterator[None]:
         """Within, the first signal calls `stop`. Python lets the main thread alone listen."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        # None: a handler that was not set by Python, which cannot set it again either.
-        before = {each: signal.getsignal(each) or signal.SIG_DFL for each in (signal.SIGINT, signal.SIGTERM)}
-
-        def listen_no_longer() -> None:
-            for each, handler in before.items():
-                signal.signal(each, handler)
 
         def first(number: int, frame: object) -> None:
             del frame
             self.signal = signal.Signals(number)
-            listen_no_longer()
+            self.listen_no_longer()
             stop()
 
-        for each in before:
-            signal.signal(each, first)
+        if threading.current_thread() is threading.main_thread():
+            for each in (signal.SIGINT, signal.SIGTERM):
+                # None: a handler that was not set by Python, which cannot set it again either.
+                self._before[each] = signal.signal(each, first) or signal.SIG_DFL
         try:
             yield
         finally:
-            listen_no_longer()
+            self.listen_no_longer()
+
+    def listen_no_longer(self) -> None:
+        """Signals do again what they did before."""
+        while self._before:
+            signal.signal(*self._before.popitem())
 
     @property
     def exit_code(self) -> int:

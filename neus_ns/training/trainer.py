@@ -216,6 +216,8 @@ class SurfaceTrainer(Trainer):
         self.step = max(self._last_step, 0)
         self._set_progress(self.clock.progress(self._last_step + 1))
         if self._stop.signal is None:
+            # Ctrl-C now closes the viewer, which nerfstudio keeps open.
+            self._stop.listen_no_longer()
             super()._after_train()
             return
         # Nothing is finished, and no viewer waits to be looked at.

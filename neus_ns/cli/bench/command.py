@@ -275,7 +275,7 @@ def make_runs(options: Comparison, strategies: list[str], record: "Record", cons
                 length, method = Length(options.minutes_of_a_run, options.steps), options.method_of(run.strategy)
                 record.add(train_measured(run, data[run.scene], method, length, measuring, show, options.apply))
             except InputError as error:
-                # Only a strategy that was not asked for by name, and that cannot work on this capture, is left out.
+                # Only a strategy that was not asked for by name is left out, and only if another works.
                 if options.only or not record.rows:
                     raise
                 console.print(f"{run.strategy} is left out: {error}", highlight=False)
