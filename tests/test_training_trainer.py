@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -56,6 +57,15 @@ def test_a_killed_run_loses_at_most_what_came_after_the_last_save(tmp_path, monk
     assert resumed.pipeline.losses == whole.pipeline.losses[8:]
 
 
+@pytest.fixture
+def in_the_foreground() -> Iterator[None]:
+    """Tests may run in the background, where Ctrl-C is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("in_the_foreground")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_run_that_is_asked_to_stop_saves_its_last_step_and_says_how_to_go_on(tmp_path, capsys, number, code):
     whole = trained(fake_config(tmp_path / "a"))
@@ -79,6 +89,7 @@ def test_a_run_that_is_asked_to_stop_saves_its_last_step_and_says_how_to_go_on(t
     assert resumed.pipeline.losses == whole.pipeline.losses[9:]
 
 
+@pytest.mark.usefixtures("in_the_foreground")
 def test_who_asks_twice_is_obeyed_at_once(tmp_path):
     stopped = set_up(fake_config(tmp_path))
 
@@ -92,6 +103,19 @@ def test_who_asks_twice_is_obeyed_at_once(tmp_path):
         stopped.train()
 
 
+def test_who_is_told_to_ignore_signals_does(tmp_path):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        trainer = set_up(fake_config(tmp_path))
+        inner = trainer.pipeline.get_train_loss_dict
+        trainer.pipeline.get_train_loss_dict = lambda step: (os.kill(os.getpid(), signal.SIGINT), inner(step=step))[1]
+        trainer.train()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert checkpoint_steps(trainer) == [11]
+
+
+@pytest.mark.usefixtures("in_the_foreground")
 def test_what_is_finished_no_longer_listens(tmp_path):
     trainer, seen = set_up(fake_config(tmp_path)), []
     handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]

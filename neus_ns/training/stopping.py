@@ -26,6 +26,9 @@ class StopRequest:
 
         if threading.current_thread() is threading.main_thread():
             for each in (signal.SIGINT, signal.SIGTERM):
+                # A command in the background of a script is told to ignore Ctrl-C, and goes on ignoring it.
+                if signal.getsignal(each) is signal.SIG_IGN:
+                    continue
                 # None: a handler that was not set by Python, which cannot set it again either.
                 self._before[each] = signal.signal(each, first) or signal.SIG_DFL
         try:
