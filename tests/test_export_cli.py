@@ -18,6 +18,7 @@ import tyro
 from neus_ns.cli import export
 from neus_ns.cli.nerfstudio_export import register_mesh_subcommand
 from tests.surface_shapes import source, sphere, tilted_frame
+from tests.training_fake import fake_config, trained
 
 REPOSITORY = Path(__file__).parents[1]
 SHAPE = source(sphere((0.0, 0.0, 0.0), 0.5), frame=tilted_frame())
@@ -89,6 +90,14 @@ def _sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, fo
 
 def test_a_missing_run_is_a_sentence(tmp_path: Path, monkeypatch, capsys) -> None:
     assert "no such file" in _sentence(monkeypatch, capsys, tmp_path)
+
+
+def test_a_save_that_was_cut_short_is_passed_over(tmp_path: Path, capsys) -> None:
+    run = trained(fake_config(tmp_path))
+    newest = max(run.checkpoint_dir.iterdir())
+    (run.checkpoint_dir / "step-000000099.ckpt").write_bytes(newest.read_bytes()[:-100])
+    assert export.require_checkpoint(run.config).load_step == 11
+    assert "step-000000099.ckpt; taking step-000000011.ckpt instead" in capsys.readouterr().err
 
 
 def test_a_folder_that_nothing_can_be_written_to_is_a_sentence_before_any_work(

@@ -92,6 +92,11 @@ def test_resume_equals_no_pause(capture, tmp_path):
     for name, value in resumed.state_dict().items():
         if isinstance(value, torch.Tensor):
             torch.testing.assert_close(value, expected[name], rtol=0, atol=0, msg=name)
+    # With other cells the same table would be another surface.
+    pipeline_config(second).model.sdf_field.coarsest = 8
+    with pytest.raises(SystemExit) as end:
+        trained(second)
+    assert "trained with --pipeline.model.sdf-field.coarsest 16, not 8" in str(end.value.__cause__)
 
 
 def test_checkpoints_hold_only_tensors_and_plain_values(capture, tmp_path):
