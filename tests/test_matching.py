@@ -273,7 +273,11 @@ def test_a_disturbed_capture_is_aligned_from_its_photographs(tmp_path, monkeypat
     assert errors[1].mean_position < 0.7 * errors[0].mean_position
     written = json.loads((out / "transforms.json").read_text())
     assert all((out / frame[key]).is_file() for frame in written["frames"] for key in ("file_path", "mask_path"))
-    assert len(written["train_filenames"]) == 16 and len(written["test_filenames"]) == 2
+    assert (
+        written["camera_model"] == "OPENCV"
+        and len(written["train_filenames"]) == 16
+        and len(written["test_filenames"]) == 2
+    )
     assert len(read_model(out / "colmap/sparse/0").points.ids) > 100
 
     with pytest.raises(SystemExit):

@@ -11,6 +11,7 @@ import torch
 import trimesh
 import tyro
 import yaml
+from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.configs.dataparser_configs import all_dataparsers
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 from PIL import Image
@@ -22,9 +23,20 @@ from neus_ns.data.sources.auto import AutoDataParserConfig
 from neus_ns.data.sources.blended_mvs import BlendedMVSDataParserConfig
 from neus_ns.data.sources.photos import PosedPhotos, parser_from_world
 from neus_ns.data.sources.projection import split_projection
+from neus_ns.data.transforms_json import frame_entry, photographs
 from neus_ns.data.world import world_from_parser
 from neus_ns.errors import InputError
-from tests.source_samples import CUT, SAMPLES, SIZE, VIEWS, Shots, take_shots, write_dtu, write_nerfstudio
+from tests.source_samples import (
+    CUT,
+    SAMPLES,
+    SIZE,
+    VIEWS,
+    Shots,
+    take_shots,
+    write_colmap_text,
+    write_dtu,
+    write_nerfstudio,
+)
 from tests.test_neus_hash import pipeline_of, tiny_config, trained
 
 
@@ -332,3 +344,25 @@ def test_turned_and_reordered_photographs_do_not_pass_as_others(tmp_path: Path, 
     (tmp_path / "mask/004.png").rename(tmp_path / "mask/104.png")
     with pytest.raises(InputError, match="no mask for 000000"):
         manager(tmp_path)
+
+
+def test_colmaps_fisheye_keeps_all_its_terms(shots, tmp_path):
+    write_colmap_text(shots, tmp_path)
+    listed = tmp_path / "sparse" / "0" / "cameras.txt"
+    lens = "OPENCV_FISHEYE 28 28 40 40 14 14 0.01 0.002 0.001 {k4}"
+    listed.write_text(f"1 {lens.format(k4=0.0005)}\n2 {lens.format(k4=0.0005)}\n")
+    cameras = manager(tmp_path).train_dataset.cameras
+    assert cameras.distortion_params is not None
+    expected = torch.tensor([0.01, 0.002, 0.001, 0.0005, 0.0, 0.0])
+    torch.testing.assert_close(cameras.distortion_params, expected.expand_as(cameras.distortion_params))
+    assert (cameras.camera_type == CameraType.FISHEYE.value).all()
+    listed.write_text(f"1 {lens.format(k4=0.0005)}\n2 {lens.format(k4=0.001)}\n")
+    with pytest.raises(InputError, match="fisheye lenses of different k4"):
+        manager(tmp_path)
+
+
+def test_a_fisheye_is_written_as_it_is_read(tmp_path):
+    cameras = Cameras(torch.eye(4)[None, :3], 40.0, 40.0, 14.0, 14.0, 28, 28, camera_type=CameraType.FISHEYE)
+    frames = [frame_entry(tmp_path / "a.png", cameras, 0, torch.eye(4)[:3], tmp_path)]
+    # nerfstudio looks for it at the top of the file alone.
+    assert photographs(frames)["camera_model"] == "OPENCV_FISHEYE"

@@ -35,11 +35,11 @@ class ExportPoses:
     """File to write, in the format of transforms.json: OpenGL axes, camera to world."""
 
     def main(self) -> None:
-        from neus_ns.data.transforms_json import write_json
+        from neus_ns.data.transforms_json import photographs, write_json
 
         pipeline = load_pipeline(self.load_config)
         frames = pose_frames(pipeline, self.output_path.parent)
-        write_json(self.output_path, {"frames": frames})
+        write_json(self.output_path, photographs(frames))
         refined = pipeline.surface_model.camera_poses is not None
         remark = "" if refined else f"; {_NOT_TRAINED_WITH_POSES}"
         print(f"Wrote {self.output_path}: the poses of {len(frames)} training photographs{remark}.")
@@ -88,14 +88,14 @@ class LocatePhoto:
     lens: Annotated[Lens, tyro.conf.arg(name="")] = field(default_factory=Lens)
 
     def main(self) -> None:
-        from neus_ns.data.transforms_json import frame_entry, write_json
+        from neus_ns.data.transforms_json import frame_entry, photographs, write_json
 
         pipeline = load_pipeline(self.load_config)
         located = self.located(pipeline)
         pose = pose_world(pipeline, located.pose_unit)
         camera = lens_of(pipeline, read_photo(self.image, self.mask)[0].shape[:2], self.lens)
         frame = frame_entry(self.image, camera, 0, pose, self.output_path.parent)
-        write_json(self.output_path, {"frames": [frame | {"photometric_error": located.error}]})
+        write_json(self.output_path, photographs([frame | {"photometric_error": located.error}]))
         rows = "\n".join("  ".join(f"{value: .6f}" for value in row) for row in frame["transform_matrix"])
         print(f"{rows}\nphotometric error {located.error:.4f}; wrote {self.output_path}")
         if located.error > self.limit:

@@ -21,6 +21,11 @@ def frame_entry(
     }
 
 
+def photographs(frames: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a transforms.json says of its frames: nerfstudio reads the kind of lens at its top alone, once for all."""
+    return {"camera_model": frames[0]["camera_model"], "frames": frames}
+
+
 def intrinsics(cameras: Cameras, view: int) -> dict[str, Any]:
     """A camera's lens."""
     fisheye = int(cameras.camera_type[view]) == CameraType.FISHEYE.value

@@ -22,7 +22,7 @@ from neus_ns.data.matching.features import Features, find_features
 from neus_ns.data.pinhole_views import pinhole_views
 from neus_ns.data.ply import write_ply
 from neus_ns.data.survey import Survey
-from neus_ns.data.transforms_json import frame_entry, intrinsics, relative_name, write_json
+from neus_ns.data.transforms_json import frame_entry, intrinsics, photographs, relative_name, write_json
 from neus_ns.data.views import Views
 
 # Photographs that each is compared with.
@@ -124,7 +124,7 @@ def write_capture(found: AlignedCapture, folder: Path) -> None:
         frame = frame_entry(photo.path, photo.cameras, photo.index, pose, folder)
         mask = photo.mask
         frames.append(frame if mask is None else frame | {"mask_path": relative_name(mask, folder)})
-    meta: dict = {"ply_file_path": "sparse_pc.ply", "frames": frames}
+    meta: dict = {"ply_file_path": "sparse_pc.ply", **photographs(frames)}
     if found.train_count < len(frames):
         names = [frame["file_path"] for frame in frames]
         held_out = names[found.train_count :]

@@ -65,6 +65,7 @@ class ColmapFolder(ColmapDataParser):
     downscale_factor: int | None = None
     _image_reduction: int = 1
     _mask_reduction: int = 1
+    _k4_of_fisheye: float = 0.0
 
     @cached_property
     def model(self) -> ColmapModel:
@@ -87,6 +88,7 @@ class ColmapFolder(ColmapDataParser):
                 f"{recon_dir} mixes cameras of the kinds {' and '.join(used)}, of which nerfstudio takes one at a "
                 "time; let COLMAP undistort the photographs."
             )
+        self._k4_of_fisheye = _common_k4([lenses[camera] for camera in model.image_camera], recon_dir)
         poses = np.stack([opengl_pose(pose[:, :3], -pose[:, :3].T @ pose[:, 3]) for pose in model.cv_from_world])
         check_pose_matrices(poses, [f"the pose of {name}" for name in names], recon_dir)
         out: dict[str, Any] = {"camera_model": used[0]}
@@ -156,8 +158,22 @@ class ColmapFolder(ColmapDataParser):
 
     def _generate_dataparser_outputs(self, split: str = "train", **kwargs: Any) -> DataparserOutputs:
         outputs = super()._generate_dataparser_outputs(split, **kwargs)
+        if self._k4_of_fisheye != 0:
+            assert outputs.cameras.distortion_params is not None
+            outputs.cameras.distortion_params[:, 3] = self._k4_of_fisheye
         reductions = {"image_reduction": self._image_reduction, "mask_reduction": self._mask_reduction}
         return replace(outputs, metadata={**outputs.metadata, **reductions})
+
+
+def _common_k4(lenses: list[dict[str, Any]], folder: Path) -> float:
+    """Take k4 out of the lenses: nerfstudio's reader refuses any, though it means the same by a fisheye's as COLMAP."""
+    found = {lens.pop("k4", None) or 0.0 for lens in {id(lens): lens for lens in lenses}.values()}
+    if len(found) > 1:
+        raise InputError(
+            f"{folder} has fisheye lenses of different k4, of which nerfstudio takes one; let COLMAP undistort the "
+            "photographs."
+        )
+    return found.pop()
 
 
 def _lens(model: ColmapModel, index: int, folder: Path) -> dict[str, Any]:
