@@ -13,6 +13,7 @@ import tyro
 import yaml
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.configs.dataparser_configs import all_dataparsers
+from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 from PIL import Image
 
@@ -21,6 +22,7 @@ from neus_ns.data.frame import transform_points
 from neus_ns.data.region import find_region, make_scene_frame
 from neus_ns.data.sources.auto import AutoDataParserConfig
 from neus_ns.data.sources.blended_mvs import BlendedMVSDataParserConfig
+from neus_ns.data.sources.masks import with_masks
 from neus_ns.data.sources.photos import PosedPhotos, parser_from_world
 from neus_ns.data.sources.projection import split_projection
 from neus_ns.data.transforms_json import frame_entry, photographs
@@ -366,3 +368,29 @@ def test_a_fisheye_is_written_as_it_is_read(tmp_path):
     frames = [frame_entry(tmp_path / "a.png", cameras, 0, torch.eye(4)[:3], tmp_path)]
     # nerfstudio looks for it at the top of the file alone.
     assert photographs(frames)["camera_model"] == "OPENCV_FISHEYE"
+
+
+@pytest.mark.parametrize(
+    ("capture", "photographs_in", "masks_in"),
+    [
+        ("input/scan", "", "masks"),
+        ("rgb/scan", "photos", "masks"),
+        ("scan", "photos", "masks/photos"),
+        ("scan", "images/rgb", "masks/rgb"),
+        ("scan", "images/rgb", "images/masks"),
+    ],
+)
+def test_masks_are_found_whatever_folders_are_called(tmp_path, capture: str, photographs_in: str, masks_in: str):
+    folder, names = tmp_path / capture, ["000.png", "001.png"]
+    for name in names:
+        for place, picture in ((photographs_in, Image.new("RGB", (4, 4))), (masks_in, Image.new("L", (4, 4), 255))):
+            (folder / place).mkdir(parents=True, exist_ok=True)
+            picture.save(folder / place / name)
+    # What lies above the capture is somebody else's.
+    (tmp_path / capture.partition("/")[0] / "masks").mkdir(parents=True, exist_ok=True)
+    if "/" in capture:
+        Image.new("L", (4, 4)).save(folder.parent / "masks" / "foreign.png")
+    images = [folder / photographs_in / name for name in names]
+    cameras = Cameras(torch.eye(4)[None, :3].repeat(2, 1, 1), 4.0, 4.0, 2.0, 2.0, 4, 4)
+    found = with_masks(DataparserOutputs(images, cameras), folder).mask_filenames
+    assert found == [folder / masks_in / name for name in names]

@@ -25,12 +25,20 @@ def with_masks(outputs: DataparserOutputs, data: Path) -> DataparserOutputs:
         return outputs
     if outputs.mask_filenames is not None:
         return _full_size_where_missing(outputs, outputs.mask_filenames, data)
+    first_problem: InputError | None = None
     for folder, below, reduction in _candidates(outputs.image_filenames, data):
         files = _files_by_name(folder)
-        if files:
+        if not files:
+            continue
+        try:
             masks = _matched(files, below, folder)
-            CONSOLE.log(f"masks: {len(masks)} found in {folder}")
-            return _replaced(outputs, masks, reduction * int(outputs.metadata.get("image_reduction", 1)))
+        except InputError as error:
+            first_problem = first_problem or error
+            continue
+        CONSOLE.log(f"masks: {len(masks)} found in {folder}")
+        return _replaced(outputs, masks, reduction * int(outputs.metadata.get("image_reduction", 1)))
+    if first_problem is not None:
+        raise first_problem
     return outputs
 
 
@@ -57,19 +65,28 @@ def _full_size_where_missing(outputs: DataparserOutputs, masks: list[Path], data
 
 def _candidates(images: list[Path], data: Path) -> list[tuple[Path, list[Path], int]]:
     """Folders that may hold masks, best first: the folder, each photograph's name below it, the masks' reduction."""
-    root, factor = data if data.is_dir() else data.parent, 1
-    place = next((parent for parent in images[0].parents if _IMAGE_FOLDER.fullmatch(parent.name)), None)
-    if place is None or not all(image.is_relative_to(place) for image in images):
-        place = root
-    else:
-        root = place.parent
-        suffix = _IMAGE_FOLDER.fullmatch(place.name)
-        factor = int(suffix[1] or 1) if suffix else 1
-    if not all(image.is_relative_to(place) for image in images):
-        return []
-    below = [image.relative_to(place) for image in images]
-    reduced = [(root / f"{name}_{factor}", below, 1) for name in _MASK_FOLDERS if factor > 1]
-    return reduced + [(root / name, below, factor) for name in _MASK_FOLDERS]
+    found = []
+    for place, beside in _places(images, data if data.is_dir() else data.parent):
+        named = _IMAGE_FOLDER.fullmatch(place.name) if beside != place else None
+        factor = int(named[1] or 1) if named else 1
+        below = [image.relative_to(place) for image in images]
+        found += [(beside / f"{name}_{factor}", below, 1) for name in _MASK_FOLDERS if factor > 1]
+        found += [(beside / name, below, factor) for name in _MASK_FOLDERS]
+    return found
+
+
+def _places(images: list[Path], root: Path) -> list[tuple[Path, Path]]:
+    """Folders that hold all photographs, and where masks may stand: beside those named as folders of photographs are,
+    in the capture itself, and beside the one folder in it that has them all."""
+    if not all(image.is_relative_to(root) for image in images):
+        # Photographs from elsewhere: the innermost folder of such a name.
+        above = [each for each in images[0].parents if _IMAGE_FOLDER.fullmatch(each.name)][:1]
+        return [(each, each.parent) for each in above if all(image.is_relative_to(each) for image in images)]
+    # Never above the capture, whatever the folders there are called. The outermost first: what is below may be parts.
+    within = [each for each in images[0].parents if each != root and each.is_relative_to(root)][::-1]
+    shared = [each for each in within if all(image.is_relative_to(each) for image in images)]
+    named = [(each, each.parent) for each in shared if _IMAGE_FOLDER.fullmatch(each.name)]
+    return [*named, (root, root), *((each, each.parent) for each in shared[-1:])]
 
 
 def _files_by_name(folder: Path) -> dict[str, Path]:
