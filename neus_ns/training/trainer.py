@@ -304,12 +304,12 @@ class SurfaceTrainer(Trainer):
 
     def _load_optimizers(self, state: dict) -> None:
         """Take up moments and step counts; how much a step decays and the like is what the options say now."""
-        groups = [group for each in self.optimizers.optimizers.values() for group in each.param_groups]
-        said = [{name: value for name, value in group.items() if name not in _OF_THE_RUN} for group in groups]
-        self.optimizers.load_optimizers(state)
-        groups = [group for each in self.optimizers.optimizers.values() for group in each.param_groups]
-        for group, options in zip(groups, said, strict=True):
-            group.update(options)
+        for name, saved in state.items():
+            optimizer = self.optimizers.optimizers[name]
+            said = [{key: group[key] for key in group.keys() - _OF_THE_RUN} for group in optimizer.param_groups]
+            optimizer.load_state_dict(saved)
+            for group, options in zip(optimizer.param_groups, said, strict=True):
+                group.update(options)
 
     @contextmanager
     def _failing_in_a_sentence(self) -> Iterator[None]:

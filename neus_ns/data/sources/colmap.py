@@ -167,12 +167,14 @@ class ColmapFolder(ColmapDataParser):
 
 def _common_k4(lenses: list[dict[str, Any]], folder: Path) -> float:
     """Take k4 out of the lenses: nerfstudio's reader refuses any, though it means the same by a fisheye's as COLMAP."""
-    found = {lens.pop("k4", None) or 0.0 for lens in {id(lens): lens for lens in lenses}.values()}
+    found = {lens.get("k4", 0.0) for lens in lenses}
     if len(found) > 1:
         raise InputError(
             f"{folder} has fisheye lenses of different k4, of which nerfstudio takes one; let COLMAP undistort the "
             "photographs."
         )
+    for lens in lenses:
+        lens.pop("k4", None)
     return found.pop()
 
 
