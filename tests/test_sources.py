@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 from pathlib import Path
 
@@ -313,6 +314,26 @@ def test_blender_captures_need_no_evaluation_photographs(captures, tmp_path: Pat
     assert len(data.eval_dataset) == 0
     with pytest.raises(InputError, match="set apart for evaluation"):
         data.next_eval(0)
+
+
+def test_what_a_json_of_angles_says_besides_is_read(tmp_path: Path, shots: Shots) -> None:
+    """`camera_angle_y`, a centre, a lens of a frame's own, and masks by name."""
+    SAMPLES["OmniObject3D"].write(shots, tmp_path)
+    (tmp_path / "masks").rename(tmp_path / "cutouts")
+    path = tmp_path / "transforms.json"
+    meta = json.loads(path.read_text())
+    meta |= {"camera_angle_y": 2 * math.atan(SIZE / 2 / 31.0), "cx": 12.5, "cy": 15.25, "w": SIZE, "h": SIZE, "k1": 0.0}
+    for frame in meta["frames"]:
+        frame["mask_path"] = f"cutouts/{frame['file_path']}.png"
+    meta["frames"][3] |= {"camera_angle_x": 2 * math.atan(SIZE / 2 / 50.0), "fl_y": 51.0, "cx": 14.0}
+    path.write_text(json.dumps(meta))
+    data = manager(tmp_path)
+    assert data.has_masks
+    for index, file in enumerate(data.train_dataset.image_filenames):
+        view, cameras = view_of(file), data.train_dataset.cameras
+        lens = [float(value[index]) for value in (cameras.fx, cameras.fy, cameras.cx, cameras.cy)]
+        assert lens == pytest.approx([50.0, 51.0, 14.0, 15.25] if view == 3 else [shots.focal, 31.0, 12.5, 15.25])
+        assert np.array_equal(data.train_dataset.foreground(index).numpy(), np.asarray(shots.masks[view]) >= 128)
 
 
 def test_blended_mvs_can_train_on_its_masked_pictures(captures) -> None:

@@ -2,11 +2,11 @@
 
 transforms.json   images/r_0.png ... (or r_0.png beside it)   masks/ (optional)   depths/, normals/ (not needed)
 
-The json has `camera_angle_x`, one horizontal field of view for all, and frames with `file_path`, a name without folder
-or suffix, and `transform_matrix`, an OpenGL camera-to-world pose. The world is the one of these poses.
+The json has `camera_angle_x`, a horizontal field of view for all or in each frame, and frames with `file_path`, a name
+without folder or suffix, and `transform_matrix`, an OpenGL camera-to-world pose. `camera_angle_y`, `fl_x`,
+`fl_y`, `cx`, `cy` and `mask_path` are read where they are given. The world is the one of the poses.
 """
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,17 @@ import numpy as np
 from neus_ns.data.checks import read_frames, read_json
 from neus_ns.data.checks_files import picture_sizes
 from neus_ns.data.checks_poses import check_poses
+from neus_ns.data.sources.angle_lens import angle_lenses, refuse_more_than_angles
 from neus_ns.data.sources.folders import PICTURE_SUFFIXES
 from neus_ns.data.sources.parser import PosedPhotosConfig, PosedPhotosParser
 from neus_ns.data.sources.photos import PosedPhotos
 from neus_ns.errors import InputError
 
 _IMAGE_FOLDERS = ("images", ".")
+_CURE = (
+    "write the lens in pixels as well (fl_x = w / (2 tan(camera_angle_x / 2)), fl_y, cx, cy, w, h) to have the json "
+    "read as nerfstudio's, or undistort the photographs"
+)
 
 
 @dataclass
@@ -36,40 +41,36 @@ def json_of(data: Path) -> Path:
     return data if data.suffix == ".json" else data / "transforms.json"
 
 
-def camera_angle(meta: dict[str, Any], path: Path) -> float:
-    """The horizontal field of view in radians."""
-    angle = meta.get("camera_angle_x")
-    if isinstance(angle, bool) or not isinstance(angle, int | float) or not 0 < angle < math.pi:
-        raise InputError(
-            f"{path}: `camera_angle_x` is {angle!r}, but the horizontal field of view in radians is needed there; "
-            "correct it."
-        )
-    return float(angle)
-
-
 class OmniObjectDataParser(PosedPhotosParser):
     """Reads a transforms.json that gives the lens as an angle."""
 
     def read(self, data: Path) -> PosedPhotos:
         path = json_of(data)
         meta = read_json(path)
-        angle = camera_angle(meta, path)
         frames = read_frames(meta, path)
         check_poses(frames, path)
+        refuse_more_than_angles(meta, frames, path, _CURE)
         images = [_image(path.parent, frame["file_path"], path) for frame in frames]
-        width, height = np.array(picture_sizes(images), dtype=np.float64).T
         poses = np.array([frame["transform_matrix"] for frame in frames], dtype=np.float64)
         # Blender writes the scale of its camera object into the axes.
         poses[:, :3, :3] /= np.cbrt(np.linalg.det(poses[:, :3, :3]))[:, None, None]
-        focal = 0.5 * width / math.tan(0.5 * angle)
+        fx, fy, cx, cy = angle_lenses(meta, frames, path, picture_sizes(images))
         return PosedPhotos(
-            images=images,
-            world_from_camera=poses,
-            fx=focal,
-            fy=focal,
-            cx=width / 2,
-            cy=height / 2,
+            images=images, world_from_camera=poses, fx=fx, fy=fy, cx=cx, cy=cy, masks=_masks(frames, path)
         )
+
+
+def _masks(frames: list[dict[str, Any]], path: Path) -> list[Path] | None:
+    """The masks that the frames name; others are looked for beside the photographs."""
+    without = [frame["file_path"] for frame in frames if "mask_path" not in frame]
+    if len(without) == len(frames):
+        return None
+    if without:
+        raise InputError(
+            f"{path} gives no `mask_path` for {len(without)} of {len(frames)} frames ({without[0]} first); add the "
+            "missing ones or remove the others."
+        )
+    return [path.parent / frame["mask_path"] for frame in frames]
 
 
 def _image(folder: Path, name: str, path: Path) -> Path:

@@ -78,11 +78,12 @@ def _is_angle_json(data: Path) -> bool:
     except (OSError, ValueError):
         # Whoever reads the json as nerfstudio's says what is wrong with it.
         return False
-    if not isinstance(meta, dict) or "camera_angle_x" not in meta:
+    if not isinstance(meta, dict):
         return False
     frames = meta.get("frames")
     frames = [frame for frame in frames if isinstance(frame, dict)] if isinstance(frames, list) else []
-    return not any("fl_x" in holder for holder in (meta, *frames))
+    says = set().union(meta, *frames)
+    return "camera_angle_x" in says and "fl_x" not in says
 
 
 def _nerfstudio(data: Path, downscale_factor: int | None) -> DataParserConfig:

@@ -13,10 +13,11 @@ from nerfstudio.data.dataparsers.blender_dataparser import Blender, BlenderDataP
 from neus_ns.data.checks import read_frames, read_json
 from neus_ns.data.checks_files import picture_sizes
 from neus_ns.data.checks_poses import check_poses
-from neus_ns.data.sources.angle_json import camera_angle
+from neus_ns.data.sources.angle_lens import camera_angle, refuse_more_than_angles, refuse_other_lenses
 from neus_ns.errors import InputError
 
 TRAIN_JSON = "transforms_train.json"
+_CURE = "write all frames into one transforms.json in nerfstudio's format"
 _EVALUATION = ("val", "test")
 
 
@@ -67,4 +68,10 @@ def _check(data: Path, path: Path, least: int) -> None:
             f"{missing[0]} is missing ({len(missing)} of {len(images)} photographs that {path.name} lists are); put "
             "the files there, as png, or correct the paths, which are written without suffix."
         )
-    picture_sizes(images)
+    refuse_more_than_angles(meta, frames, path, _CURE)
+    refuse_other_lenses(meta, frames, path, picture_sizes(images), _CURE)
+    if any("mask_path" in frame for frame in frames):
+        raise InputError(
+            f"{path} names masks by `mask_path`, which nerfstudio's Blender parser does not read; {_CURE}, or remove "
+            f"it and put the masks into {data / 'masks'}, under the photographs' names."
+        )
