@@ -238,6 +238,22 @@ MALFORMED: dict[str, tuple[Callable[[Capture], object], str, str]] = {
         "`orientation_override` is none of",
     ),
     "camera model that is a list": (lambda c: c.meta.update(camera_model=[]), "transforms.json", "`camera_model`"),
+    "another lens within a frame": (
+        lambda c: c.frames[2].update(camera_model="OPENCV_FISHEYE"),
+        "`camera_model` of frame images/2.png",
+        "at the top of the json alone",
+    ),
+    "a lens without a word at the top": (
+        lambda c: each_frame(c, lambda frame: frame.update(camera_model="EQUIRECTANGULAR")),
+        "`camera_model` of frame images/0.png",
+        "write it there",
+    ),
+    "applied transform null": (lambda c: c.meta.update(applied_transform=None), "transforms.json", "3x4 matrix"),
+    "applied transform flat": (
+        lambda c: c.meta.update(applied_transform=[[1, 0, 0, 0], [0, 1, 0, 0], [1, 1, 0, 3]]),
+        "transforms.json",
+        "flattens space",
+    ),
     "file name too long": (lambda c: c.frames[1].update(file_path="a" * 300), "transforms.json", "not a file name"),
     "points in an impossible file": (
         lambda c: c.meta.update(ply_file_path="a\0b"),

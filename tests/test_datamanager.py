@@ -14,7 +14,7 @@ from PIL import Image
 
 from neus_ns.data.datamanager import SurfaceDataManager, SurfaceDataManagerConfig
 from neus_ns.data.dataset import SurfaceDataset
-from neus_ns.data.decode import coverage, open_picture
+from neus_ns.data.decode import mask_coverage
 from neus_ns.errors import InputError
 from neus_ns.pixels.uniform import UniformPixelSampler
 
@@ -162,13 +162,15 @@ def test_mask_files_of_every_kind_mean_the_same(tmp_path: Path) -> None:
         "instances": Image.fromarray(labels * 3),
         "rgb": Image.fromarray(labels * 255).convert("RGB"),
         "16 bit": Image.fromarray(labels.astype(np.uint16) * 65535),
+        "labels in 16 bit": Image.fromarray(labels.astype(np.uint16)),
+        "8 bit in 16": Image.fromarray(labels.astype(np.uint16) * 255),
         "palette": coloured,
         "cut-out": Image.fromarray(cut_out),
         "opaque RGBA": Image.fromarray(labels * 255).convert("RGBA"),
     }
     for kind, picture in kinds.items():
         picture.save(tmp_path / "mask.png")
-        assert np.array_equal(coverage(open_picture(tmp_path / "mask.png")), is_object * 255), kind
+        assert np.array_equal(mask_coverage(tmp_path / "mask.png"), is_object * 255), kind
 
 
 def test_scaled_photographs_have_the_size_of_their_scaled_cameras(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import yaml
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.configs.dataparser_configs import all_dataparsers
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
+from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParserConfig
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 from PIL import Image
 
@@ -388,7 +389,54 @@ def test_a_fisheye_is_written_as_it_is_read(tmp_path):
     cameras = Cameras(torch.eye(4)[None, :3], 40.0, 40.0, 14.0, 14.0, 28, 28, camera_type=CameraType.FISHEYE)
     frames = [frame_entry(tmp_path / "a.png", cameras, 0, torch.eye(4)[:3], tmp_path)]
     # nerfstudio looks for it at the top of the file alone.
-    assert photographs(frames)["camera_model"] == "OPENCV_FISHEYE"
+    assert photographs(frames, 12.0) == {
+        "camera_model": "OPENCV_FISHEYE",
+        "fisheye_crop_radius": 12.0,
+        "frames": frames,
+    }
+    assert "fisheye_crop_radius" not in photographs(frames, None)
+
+
+def test_a_fisheye_s_image_circle_shrinks_with_its_photographs(tmp_path: Path, shots: Shots) -> None:
+    write_nerfstudio(shots, tmp_path)
+    path = tmp_path / "transforms.json"
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"camera_model": "OPENCV_FISHEYE", "fisheye_crop_radius": 12})
+    )
+    (tmp_path / "images_2").mkdir()
+    for picture in (tmp_path / "images").iterdir():
+        Image.open(picture).reduce(2).save(tmp_path / "images_2" / picture.name)
+    for factor, smaller in ((1, 1.0), (2, 1.0), (1, 0.5), (2, 0.5)):
+        parser = NerfstudioDataParserConfig(downscale_factor=factor)
+        data = manager(tmp_path, dataparser=parser, camera_res_scale_factor=smaller)
+        lit, (width, height) = data.train_store.lit, data.train_dataset.size_of(0)
+        row, col = np.indices((height, width)) + 0.5
+        expected = (np.hypot(row - height / 2, col - width / 2) <= 12 / factor * smaller).sum()
+        assert lit is not None and len(lit) == len(data.train_dataset) * expected
+
+
+def test_an_empty_model_folder_does_not_hide_a_good_one(tmp_path: Path, shots: Shots) -> None:
+    write_colmap_text(shots, tmp_path)
+    (tmp_path / "colmap" / "sparse" / "0").mkdir(parents=True)
+    assert len(manager(tmp_path).train_dataset) > 0
+
+
+@pytest.mark.parametrize("appended", [False, True])
+def test_colmaps_masks_may_keep_the_suffix_of_their_photographs(tmp_path: Path, shots: Shots, appended: bool) -> None:
+    SAMPLES["COLMAP binary"].write(shots, tmp_path)
+    (tmp_path / "masks").rename(tmp_path / "cutouts")
+    for mask in list((tmp_path / "cutouts").iterdir()) if appended else []:
+        mask.rename(mask.with_name(f"{mask.name}.png"))
+    data = manager(tmp_path, dataparser=ColmapDataParserConfig(masks_path=Path("cutouts"))).train_dataset
+    for index, path in enumerate(data.image_filenames):
+        assert np.array_equal(data.foreground(index).numpy(), np.asarray(shots.masks[view_of(path)].crop(CUT)) >= 128)
+
+
+@pytest.mark.parametrize("rounding", ["floor", "round", "ceil"])
+def test_colmaps_photographs_shrink_however_sizes_are_rounded(tmp_path: Path, shots: Shots, rounding) -> None:
+    SAMPLES["COLMAP binary"].write(shots, tmp_path)
+    data = manager(tmp_path, dataparser=ColmapDataParserConfig(downscale_factor=3, downscale_rounding_mode=rounding))
+    assert data.train_dataset[0]["image"].shape[:2] == data.train_dataset.size_of(0)[::-1] == (9, 9)
 
 
 @pytest.mark.parametrize(

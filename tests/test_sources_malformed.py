@@ -280,7 +280,7 @@ MALFORMED: dict[str, tuple[str, Change, str, str]] = {
     ),
     "Blender: photograph missing": ("Blender", remove("train/r_3.png", "train/r_4.png"), "train/r_3.png", "2 of 8"),
     "Blender: validation photograph missing": ("Blender", remove("train/r_0.png"), "train/r_0.png", "1 of 1"),
-    "Blender: some without alpha": ("Blender", picture("train/r_3.png", (32, 32)), "train/r_3.png", "no alpha"),
+    "Blender: some without alpha": ("Blender", picture("train/r_3.png", (32, 32)), "train/r_3.png", "nor an alpha"),
     "OmniObject3D: angle in degrees": (
         "OmniObject3D",
         meta(lambda m: m.update(camera_angle_x=40)),

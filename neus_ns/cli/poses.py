@@ -39,7 +39,7 @@ class ExportPoses:
 
         pipeline = load_pipeline(self.load_config)
         frames = pose_frames(pipeline, self.output_path.parent)
-        write_json(self.output_path, photographs(frames))
+        write_json(self.output_path, photographs(frames, pipeline.datamanager.train_dataset.crop_radius))
         refined = pipeline.surface_model.camera_poses is not None
         remark = "" if refined else f"; {_NOT_TRAINED_WITH_POSES}"
         print(f"Wrote {self.output_path}: the poses of {len(frames)} training photographs{remark}.")
@@ -95,7 +95,7 @@ class LocatePhoto:
         pose = pose_world(pipeline, located.pose_unit)
         camera = lens_of(pipeline, read_photo(self.image, self.mask)[0].shape[:2], self.lens)
         frame = frame_entry(self.image, camera, 0, pose, self.output_path.parent)
-        write_json(self.output_path, photographs([frame | {"photometric_error": located.error}]))
+        write_json(self.output_path, photographs([frame | {"photometric_error": located.error}], None))
         rows = "\n".join("  ".join(f"{value: .6f}" for value in row) for row in frame["transform_matrix"])
         print(f"{rows}\nphotometric error {located.error:.4f}; wrote {self.output_path}")
         if located.error > self.limit:
@@ -146,11 +146,11 @@ def pose_frames(pipeline: "SurfacePipeline", folder: Path) -> list[dict[str, Any
 
 def read_photo(image: Path, mask: Path | None) -> tuple[Tensor, Tensor | None]:
     """The photograph's colours, and where its mask or its alpha channel shows the object."""
-    from neus_ns.data.decode import coverage, open_picture, split_alpha
+    from neus_ns.data.decode import mask_coverage, open_picture, split_alpha
 
     colours, alpha = split_alpha(open_picture(image))
     if mask is not None:
-        alpha = coverage(open_picture(mask))
+        alpha = mask_coverage(mask)
         if alpha.shape != colours.shape[:2]:
             raise InputError(f"{mask} is not of the size of {image}; give the mask that belongs to the photograph.")
     shows = None if alpha is None or bool((alpha == 255).all()) else torch.from_numpy(np.array(alpha >= 128))

@@ -10,21 +10,24 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from nerfstudio.cameras.cameras import CAMERA_MODEL_TO_TYPE
 
 from neus_ns.data.checks_files import check_files
 from neus_ns.data.checks_lens import check_distortion, number
 from neus_ns.data.checks_poses import check_poses
+from neus_ns.data.checks_splits import check_split_lists, check_split_names
 from neus_ns.data.sources.folders import says_what_it_holds
 from neus_ns.errors import InputError
 
 _INTRINSICS = ("fl_x", "fl_y", "cx", "cy", "w", "h")
 _ORIENTATIONS = ("pca", "up", "vertical", "none")
-_SPLITS = ("train_filenames", "val_filenames", "test_filenames")
 # In bytes; every common file system holds to it, and the path leaves room for that of the capture.
 _LONGEST_NAME, _LONGEST_PATH = 255, 2048
 # A focal length below this share of the image side would be a field of view above 174 degrees: it is not in pixels.
 _LEAST_FOCAL_SHARE = 0.025
+# Of the volume that axes of the same lengths could span; below it a transform is as good as flat.
+_LEAST_VOLUME = 1e-6
 
 
 def check_exists(data: Path) -> None:
@@ -33,10 +36,10 @@ def check_exists(data: Path) -> None:
         raise InputError(f"{data} does not exist; check the path after --data.")
 
 
-def check_capture(data: Path, downscale_factor: int | None = None) -> None:
+def check_capture(data: Path, downscale_factor: int | None = None, eval_mode: str = "fraction") -> None:
     """Raise InputError unless nerfstudio's own dataparser can read this folder (or .json) and a surface can come of it.
 
-    `downscale_factor` is the dataparser's option of that name.
+    `downscale_factor` and `eval_mode` are the dataparser's options of these names.
     """
     check_exists(data)
     json_path = _find_json(data)
@@ -45,9 +48,12 @@ def check_capture(data: Path, downscale_factor: int | None = None) -> None:
     sizes = _check_intrinsics(meta, frames, json_path)
     check_distortion(meta, frames, json_path)
     _check_options(meta, json_path)
+    _check_frames_models(meta, frames, json_path)
     check_poses(frames, json_path)
     check_files(frames, sizes, json_path, downscale_factor)
-    _check_splits(meta, frames, json_path)
+    check_split_lists(meta, frames, json_path)
+    if eval_mode == "filename" and "train_filenames" not in meta:
+        check_split_names([Path(frame["file_path"]) for frame in frames], json_path)
 
 
 def _find_json(data: Path) -> Path:
@@ -189,39 +195,35 @@ def _check_options(meta: dict[str, Any], json_path: Path) -> None:
     points = meta.get("ply_file_path")
     if isinstance(points, str) and points and not _is_file_name(points):
         raise InputError(f"{json_path}: `ply_file_path` is not a file name; correct or remove it.")
-    applied = meta.get("applied_transform")
-    rows_of_four = isinstance(applied, list) and len(applied) == 3 and all(_is_row_of_four(row) for row in applied)
-    if applied is not None and not rows_of_four:
-        raise InputError(f"{json_path}: `applied_transform` is not a 3x4 matrix of numbers; correct or remove it.")
+    if "applied_transform" in meta:
+        _check_applied(meta["applied_transform"], json_path)
     if not number(meta.get("applied_scale", 1.0)) > 0:
         raise InputError(f"{json_path}: `applied_scale` is not a positive number; correct or remove it.")
 
 
+def _check_frames_models(meta: dict[str, Any], frames: list[dict[str, Any]], json_path: Path) -> None:
+    """nerfstudio reads the kind of lens for all frames at once; another one within a frame would be passed over."""
+    kind = CAMERA_MODEL_TO_TYPE[meta.get("camera_model", "OPENCV")]
+    for frame in frames:
+        model = frame.get("camera_model")
+        if model is None:
+            continue
+        if not isinstance(model, str) or CAMERA_MODEL_TO_TYPE.get(model) is not kind:
+            raise InputError(
+                f"{json_path}: `camera_model` of frame {frame['file_path']} is {model!r}, but nerfstudio reads it at "
+                "the top of the json alone, once for all frames; write it there, or keep frames of one kind only."
+            )
+
+
+def _check_applied(applied: Any, json_path: Path) -> None:
+    if not (isinstance(applied, list) and len(applied) == 3 and all(_is_row_of_four(row) for row in applied)):
+        raise InputError(f"{json_path}: `applied_transform` is not a 3x4 matrix of numbers; correct or remove it.")
+    axes = np.array(applied, dtype=np.float64)[:, :3]
+    if not abs(np.linalg.det(axes)) > _LEAST_VOLUME * np.linalg.norm(axes) ** 3:
+        raise InputError(
+            f"{json_path}: `applied_transform` flattens space, so it cannot be undone; correct or remove it."
+        )
+
+
 def _is_row_of_four(row: Any) -> bool:
     return isinstance(row, list) and len(row) == 4 and all(math.isfinite(number(value)) for value in row)
-
-
-def _check_splits(meta: dict[str, Any], frames: list[dict[str, Any]], json_path: Path) -> None:
-    present = [key for key in _SPLITS if key in meta]
-    known = {Path(frame["file_path"]) for frame in frames}
-    for key in present:
-        if not isinstance(meta[key], list) or not all(isinstance(name, str) for name in meta[key]):
-            raise InputError(f"{json_path}: `{key}` is not a list of file names; correct it or remove all such lists.")
-        unknown = [name for name in meta[key] if Path(name) not in known]
-        if unknown:
-            raise InputError(
-                f"{json_path}: `{key}` names {unknown[0]}{_and_more(unknown)}, which no frame has as its file_path; "
-                "correct the list."
-            )
-    missing = [key for key in _SPLITS if key not in meta]
-    if present and missing:
-        raise InputError(
-            f"{json_path} has `{present[0]}` but no `{missing[0]}`, and nerfstudio wants all three lists or none; add "
-            "it (it may repeat another list)."
-        )
-    if present and len(set(meta["train_filenames"])) < 2:
-        raise InputError(f"{json_path}: `train_filenames` lists fewer than two images; add more.")
-
-
-def _and_more(names: list[str]) -> str:
-    return f" and {len(names) - 1} more" if len(names) > 1 else ""

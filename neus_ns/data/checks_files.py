@@ -12,7 +12,7 @@ from typing import Any
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import MAX_AUTO_RESOLUTION
 from PIL import Image
 
-from neus_ns.data.decode import coverage, open_picture
+from neus_ns.data.decode import mask_coverage, open_picture
 from neus_ns.errors import InputError
 
 _THREADS = 8
@@ -180,5 +180,5 @@ def check_outline(paths: list[Path], capture: Path) -> None:
 
 def _mask_extremes(path: Path) -> tuple[bool, bool]:
     """Whether every pixel of a mask is object, and whether any is."""
-    is_object = coverage(open_picture(path)) >= _FOREGROUND_LEVEL
+    is_object = mask_coverage(path) >= _FOREGROUND_LEVEL
     return bool(is_object.all()), bool(is_object.any())

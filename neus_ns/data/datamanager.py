@@ -21,6 +21,7 @@ from torch import Tensor
 
 from neus_ns.data.camera_rays import CameraRays
 from neus_ns.data.checks_files import check_outline
+from neus_ns.data.checks_splits import require_two
 from neus_ns.data.contrast import plain_all_around
 from neus_ns.data.dataset import SurfaceDataset
 from neus_ns.data.free_memory import require_room_for_photographs
@@ -105,7 +106,9 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
     def create_train_dataset(self) -> SurfaceDataset:
         """The training photographs, with masks that only this plugin finds."""
         # Exporters and the pipeline read the transform and the region from this attribute.
-        self.train_dataparser_outputs, dataset = self._dataset(self.train_dataparser_outputs)
+        wanted = None if self.config.masks else False
+        self.train_dataparser_outputs, dataset = self._dataset(self.train_dataparser_outputs, wanted)
+        require_two(dataset.image_filenames, self.get_datapath())
         masks = self.train_dataparser_outputs.mask_filenames
         if self._reads_photographs and masks:
             check_outline(masks, self.get_datapath())
@@ -113,15 +116,23 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
 
     def create_eval_dataset(self) -> SurfaceDataset:
         """The evaluation photographs, likewise."""
-        return self._dataset(self.dataparser.get_dataparser_outputs(split=self.test_split))[1]
+        outputs = self.dataparser.get_dataparser_outputs(split=self.test_split)
+        # The model is built for what the training photographs have, so batches of these have to have the same.
+        return self._dataset(outputs, self.has_masks)[1]
 
-    def _dataset(self, outputs: DataparserOutputs) -> tuple[DataparserOutputs, SurfaceDataset]:
-        wanted = self.config.masks
-        outputs = with_masks(outputs, self.get_datapath()) if wanted else replace(outputs, mask_filenames=None)
-        dataset = SurfaceDataset(outputs, self.config.camera_res_scale_factor, wanted)
+    def _dataset(self, outputs: DataparserOutputs, masks: bool | None) -> tuple[DataparserOutputs, SurfaceDataset]:
+        """The photographs with or without masks, or, for None, with those that they have."""
+        found = replace(outputs, mask_filenames=None) if masks is False else with_masks(outputs, self.get_datapath())
+        outputs = replace(found, metadata={**found.metadata, "crop_radius": self._crop_radius(found)})
+        dataset = SurfaceDataset(outputs, self.config.camera_res_scale_factor, masks)
         if self._reads_photographs:
             dataset.check_files()
         return outputs, dataset
+
+    def _crop_radius(self, outputs: DataparserOutputs) -> float | None:
+        """The radius of a fisheye's image circle in pixels of the files: nerfstudio reports that of the full size."""
+        radius = (outputs.cameras.metadata or {}).get("fisheye_crop_radius")
+        return None if radius is None else radius / (getattr(self.dataparser, "downscale_factor", None) or 1)
 
     def setup_train(self) -> None:
         sizes = [self.train_dataset.size_of(view) for view in range(len(self.train_dataset))]
@@ -145,6 +156,8 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
             num_rays_per_batch=self.config.eval_num_rays_per_batch
         )
         self.eval_ray_generator = CameraRays(self.eval_dataset.cameras.to(self.device))
+        # Now rather than at the first evaluation, in the middle of a training.
+        self.eval_dataset.check_decodes()
 
     @property
     def _store_device(self) -> torch.device | str:

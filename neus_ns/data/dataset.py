@@ -1,5 +1,7 @@
 """The photographs of a capture with their foreground masks, in nerfstudio's dataset shape."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -14,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from neus_ns.data.checks_files import picture_sizes
-from neus_ns.data.decode import coverage, is_cut_out, open_picture, split_alpha
+from neus_ns.data.decode import is_cut_out, mask_coverage, open_picture, split_alpha
 from neus_ns.errors import InputError
 
 Kind = Literal["image", "mask"]
@@ -31,10 +33,11 @@ class SurfaceDataset(InputDataset):
     exclude_batch_keys_from_device = ["image", "fg_mask"]
 
     def __init__(
-        self, dataparser_outputs: DataparserOutputs, scale_factor: float = 1.0, masks_wanted: bool = True
+        self, dataparser_outputs: DataparserOutputs, scale_factor: float = 1.0, masks: bool | None = None
     ) -> None:
+        """`masks` says whether items have one; None leaves it to what the photographs have."""
         super().__init__(dataparser_outputs, scale_factor)
-        self._masks_wanted = masks_wanted
+        self._masks = masks
         # The model is built from this dictionary, and masks decide what it needs.
         self.metadata["has_masks"] = self.has_masks
 
@@ -45,8 +48,8 @@ class SurfaceDataset(InputDataset):
         Screenshots and re-saved photographs are often RGBA without a single transparent pixel. That alpha is no mask:
         taken as one it would claim that every photograph shows nothing but object.
         """
-        if not self._masks_wanted:
-            return False
+        if self._masks is not None:
+            return self._masks
         return self.mask_filenames is not None or any(map(is_cut_out, self.image_filenames))
 
     @property
@@ -105,12 +108,12 @@ class SurfaceDataset(InputDataset):
         if self.mask_filenames is not None:
             path = self.mask_filenames[image_idx]
             # What the numbers in a mask mean is told by the whole of it, before any pixels are averaged.
-            picture = Image.fromarray(coverage(open_picture(path)))
+            picture = Image.fromarray(mask_coverage(path))
             return np.asarray(self._fit_to_camera(picture, image_idx, path, "mask"))
         if alpha is None:
             raise InputError(
-                f"{self.image_filenames[image_idx]} has no alpha channel while other photographs of the capture are "
-                "cut out by theirs; cut out all of them or none."
+                f"{self.image_filenames[image_idx]} has neither a mask nor an alpha channel, while other photographs "
+                "of the capture have; cut out all of them or none."
             )
         return alpha
 
@@ -151,6 +154,18 @@ class SurfaceDataset(InputDataset):
         for kind, paths in sets:
             for view, (path, size) in enumerate(zip(paths, picture_sizes(paths), strict=True)):
                 self._require_size(size, view, path, kind)
+
+    def check_decodes(self) -> None:
+        """Raise InputError for the first photograph or mask that cannot be decoded, or has no mask beside others."""
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            for _ in pool.map(self.photo_and_foreground, range(len(self))):
+                pass
+
+    @property
+    def crop_radius(self) -> float | None:
+        """Radius in pixels of the image circle of a fisheye lens that does not fill the frame."""
+        radius = self.metadata.get("crop_radius")
+        return None if radius is None else radius * self.scale_factor
 
 
 def _composite(

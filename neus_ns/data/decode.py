@@ -17,12 +17,14 @@ _LABEL_THRESHOLD = 32
 
 def open_picture(path: Path) -> Image.Image:
     """A fully decoded 8-bit picture in mode L, RGB or RGBA. Orientation tags are ignored, as COLMAP does."""
+    return _to_8_bit(_decoded(path), path)
+
+
+def _decoded(path: Path) -> Image.Image:
     try:
         with Image.open(path) as file:
             file.load()
-        return _to_8_bit(file, path)
-    except InputError:
-        raise
+        return file
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; put the file there or correct its name in the capture.") from error
     except _DECODE_ERRORS as error:
@@ -68,12 +70,22 @@ def split_alpha(picture: Image.Image) -> tuple[UInt8[ndarray, "h w 3"], UInt8[nd
     return np.asarray(picture.convert("RGB")), None
 
 
-def coverage(picture: Image.Image) -> UInt8[ndarray, "h w"]:
+def mask_coverage(path: Path) -> UInt8[ndarray, "h w"]:
     """How much of each pixel a mask file calls foreground, 0..255.
 
     Masks come as grey levels, as small numbers (labels) of which zero is background, as coloured labels on black, or as
     a cut-out whose alpha is the mask.
     """
+    picture = _decoded(path)
+    if picture.mode.startswith("I"):
+        values = np.asarray(picture)
+        if 0 <= values.min() and values.max() <= 255:
+            # 8 bits kept in 16, as labels are.
+            return _coverage(Image.fromarray(values.astype(np.uint8)))
+    return _coverage(_to_8_bit(picture, path))
+
+
+def _coverage(picture: Image.Image) -> UInt8[ndarray, "h w"]:
     if picture.mode == "L":
         # The usual mask; three equal channels of it would cost several times as long.
         brightest, is_coloured = np.asarray(picture), False

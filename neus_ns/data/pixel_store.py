@@ -138,9 +138,8 @@ class PixelStore:
 
 def store_dataset(dataset: SurfaceDataset, device: torch.device | str) -> PixelStore:
     """Decode a whole dataset into a store."""
-    crop_radius = (dataset.cameras.metadata or {}).get("fisheye_crop_radius")
     sizes = [dataset.size_of(view) for view in range(len(dataset))]
-    return build_store(sizes, dataset.has_masks, dataset.photo_and_foreground, device, crop_radius)
+    return build_store(sizes, dataset.has_masks, dataset.photo_and_foreground, device, dataset.crop_radius)
 
 
 def store_images(

@@ -21,9 +21,11 @@ def frame_entry(
     }
 
 
-def photographs(frames: list[dict[str, Any]]) -> dict[str, Any]:
-    """What a transforms.json says of its frames: nerfstudio reads the kind of lens at its top alone, once for all."""
-    return {"camera_model": frames[0]["camera_model"], "frames": frames}
+def photographs(frames: list[dict[str, Any]], crop_radius: float | None) -> dict[str, Any]:
+    """What a transforms.json says of its frames: nerfstudio reads the kind of lens at its top alone, once for all, and
+    the radius of a fisheye's image circle."""
+    circle = {} if crop_radius is None else {"fisheye_crop_radius": crop_radius}
+    return {"camera_model": frames[0]["camera_model"], **circle, "frames": frames}
 
 
 def intrinsics(cameras: Cameras, view: int) -> dict[str, Any]:

@@ -124,7 +124,7 @@ def write_capture(found: AlignedCapture, folder: Path) -> None:
         frame = frame_entry(photo.path, photo.cameras, photo.index, pose, folder)
         mask = photo.mask
         frames.append(frame if mask is None else frame | {"mask_path": relative_name(mask, folder)})
-    meta: dict = {"ply_file_path": "sparse_pc.ply", **photographs(frames)}
+    meta: dict = {"ply_file_path": "sparse_pc.ply", **photographs(frames, found.photos[0].dataset.crop_radius)}
     if found.train_count < len(frames):
         names = [frame["file_path"] for frame in frames]
         held_out = names[found.train_count :]

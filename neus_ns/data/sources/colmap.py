@@ -18,10 +18,12 @@ from nerfstudio.process_data.colmap_utils import parse_colmap_camera_params
 
 from neus_ns.data.checks_files import picture_sizes
 from neus_ns.data.checks_poses import check_pose_matrices
+from neus_ns.data.checks_splits import check_split_names
 from neus_ns.data.colmap.model import ColmapModel
 from neus_ns.data.colmap.read import find_model, read_model
 from neus_ns.data.sources.folders import reduced_copies
 from neus_ns.data.sources.photos import opengl_pose
+from neus_ns.data.sources.split_lists import listed_indices
 from neus_ns.errors import InputError
 
 _IMAGE_FOLDERS = ("images", "image", "input", "rgb", ".", "..", "../images", "../../images", "../../../images")
@@ -46,9 +48,9 @@ def colmap_folder_config(given: ColmapDataParserConfig, data: Path) -> ColmapFol
     """The same options for our parser, with the model's place found if it is not where the options say."""
     options = {item.name: getattr(given, item.name) for item in fields(given) if item.name not in ("_target", "data")}
     config = ColmapFolderConfig(data=data, **options)
-    if (data / config.colmap_path).is_dir():
+    named, found = data / config.colmap_path, model_folder(data)
+    if named.is_dir() and (found is None or any(named.iterdir())):
         return config
-    found = model_folder(data)
     if found is None:
         raise InputError(
             f"{data / config.colmap_path} does not exist, so there is no COLMAP model; name its folder by "
@@ -114,10 +116,20 @@ class ColmapFolder(ColmapDataParser):
         return found
 
     def _mask_path(self, name: str) -> dict[str, str]:
-        folder = self.config.masks_path
-        return (
-            {} if folder is None else {"mask_path": (self.config.data / folder / name).with_suffix(".png").as_posix()}
-        )
+        """The mask under the photograph's name with .png in place of its suffix, or, as COLMAP has it, after it."""
+        if self.config.masks_path is None:
+            return {}
+        mask = (self.config.data / self.config.masks_path / name).with_suffix(".png")
+        appended = mask.with_name(f"{Path(name).name}.png")
+        return {"mask_path": (appended if appended.is_file() else mask).as_posix()}
+
+    def _get_image_indices(self, image_filenames: list[Path], split: str) -> np.ndarray:
+        listed = listed_indices(self.config.data, self.config.data / self.config.images_path, image_filenames, split)
+        if listed is not None:
+            return listed
+        if self.config.eval_mode == "filename":
+            check_split_names(image_filenames, self.config.data)
+        return super()._get_image_indices(image_filenames, split)
 
     def _setup_downscale_factor(
         self, image_filenames: list[Path], mask_filenames: list[Path], depth_filenames: list[Path]
@@ -135,6 +147,9 @@ class ColmapFolder(ColmapDataParser):
             while largest / factor > MAX_AUTO_RESOLUTION and self._reduced(image_filenames, 2 * factor)[1] == 1:
                 factor *= 2
         images, self._image_reduction = self._reduced(image_filenames, factor)
+        if self._image_reduction > 1:
+            # What is reduced while it is read has no pixel that is only partly covered, however copies are made.
+            self.config = replace(self.config, downscale_rounding_mode="floor")
         masks, self._mask_reduction = reduced_copies(mask_filenames, factor)
         self._downscale_factor = factor
         return images, masks, depth_filenames, factor

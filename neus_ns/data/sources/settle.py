@@ -10,6 +10,7 @@ from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParserConfig
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 
 from neus_ns.data.checks import check_capture, check_exists
+from neus_ns.data.checks_splits import check_split_options
 from neus_ns.data.sources.auto import AutoDataParserConfig
 from neus_ns.data.sources.blender import blender_folder_config
 from neus_ns.data.sources.colmap import colmap_folder_config
@@ -23,9 +24,10 @@ def settled(dataparser: DataParserConfig, data: Path, photographs_needed: bool) 
     check_exists(data)
     if isinstance(dataparser, AutoDataParserConfig):
         dataparser = dataparser.recognised(data)
+    check_split_options(dataparser)
     if isinstance(dataparser, NerfstudioDataParserConfig):
         if photographs_needed:
-            check_capture(data, dataparser.downscale_factor)
+            check_capture(data, dataparser.downscale_factor, dataparser.eval_mode)
         return _with_present_points(dataparser, data)
     # nerfstudio's own parsers, when named on the command line.
     if type(dataparser) is ColmapDataParserConfig:
