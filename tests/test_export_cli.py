@@ -12,13 +12,20 @@ from pathlib import Path
 from typing import Annotated, Any, Union
 
 import pytest
+import torch
 import trimesh
 import tyro
 
 from neus_ns.cli import export
+from neus_ns.cli.export import load_surface
+from neus_ns.cli.finished_run import config_file, require_checkpoint
 from neus_ns.cli.nerfstudio_export import register_mesh_subcommand
+from neus_ns.cli.poses import ExportPoses
 from tests.surface_shapes import source, sphere, tilted_frame
-from tests.training_fake import fake_config, trained
+from tests.test_datamanager import capture
+from tests.test_neus_hash import tiny_config, trained
+from tests.training_fake import fake_config
+from tests.training_fake import trained as trained_fake
 
 REPOSITORY = Path(__file__).parents[1]
 SHAPE = source(sphere((0.0, 0.0, 0.0), 0.5), frame=tilted_frame())
@@ -31,12 +38,13 @@ class _Run:
         self.folder = folder
         self.pipeline = pipeline
         self.method_name = "nerfacto"
+        self.relative_model_dir = Path("models")
         (folder / "models").mkdir(parents=True)
         (folder / "models" / "step-000000010.ckpt").touch()
         (folder / "config.yml").touch()
 
     def get_checkpoint_dir(self) -> Path:
-        return self.folder / "models"
+        return self.folder / self.relative_model_dir
 
     def eval_setup(self, path: Path, test_mode: str, update_config_callback: Callable[[Any], Any]) -> tuple:
         assert path == self.folder / "config.yml"
@@ -93,11 +101,30 @@ def test_a_missing_run_is_a_sentence(tmp_path: Path, monkeypatch, capsys) -> Non
 
 
 def test_a_save_that_was_cut_short_is_passed_over(tmp_path: Path, capsys) -> None:
-    run = trained(fake_config(tmp_path))
+    run = trained_fake(fake_config(tmp_path))
     newest = max(run.checkpoint_dir.iterdir())
     (run.checkpoint_dir / "step-000000099.ckpt").write_bytes(newest.read_bytes()[:-100])
-    assert export.require_checkpoint(run.config).load_step == 11
+    assert require_checkpoint(run.config).load_step == 11
     assert "step-000000099.ckpt; taking step-000000011.ckpt instead" in capsys.readouterr().err
+
+
+def test_a_run_and_its_capture_may_have_moved(tmp_path: Path, monkeypatch, capsys) -> None:
+    config = tiny_config(capture(tmp_path / "capture", masks=False), tmp_path / "runs", 3)
+    config.save_config()
+    trained(config)
+    before = load_surface(config_file(config.get_base_dir())).frame.world_from_unit
+    # Its log is still being written, so only what is read goes elsewhere.
+    (tmp_path / "kept").mkdir()
+    for name in ("config.yml", "nerfstudio_models"):
+        (config.get_base_dir() / name).rename(tmp_path / "kept" / name)
+    (tmp_path / "capture").rename(tmp_path / "photographs")
+    capsys.readouterr()
+    assert "--data" in _sentence(monkeypatch, capsys, tmp_path / "kept")
+    after = load_surface(config_file(tmp_path / "kept"), tmp_path / "photographs").frame.world_from_unit
+    assert torch.equal(before, after)
+    poses = ExportPoses(tmp_path / "kept", tmp_path / "photographs", tmp_path / "poses.json")
+    poses.main()
+    assert "photographs/images" in (tmp_path / "poses.json").read_text()
 
 
 def test_a_folder_that_nothing_can_be_written_to_is_a_sentence_before_any_work(

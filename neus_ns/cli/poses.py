@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neus_ns.cli.align import AlignPoses
-from neus_ns.cli.export import config_file, require_checkpoint
+from neus_ns.cli.finished_run import config_file, load_run
 from neus_ns.errors import InputError
 from neus_ns.pixels.interest import PixelChoice
 
@@ -31,13 +31,15 @@ class ExportPoses:
 
     load_config: Path
     """Path to the config YAML file of the run, or to the folder that holds it."""
+    data: Path | None = None
+    """Where the capture is now, if it is no longer where it was trained from."""
     output_path: Path = Path("poses.json")
     """File to write, in the format of transforms.json: OpenGL axes, camera to world."""
 
     def main(self) -> None:
         from neus_ns.data.transforms_json import photographs, write_json
 
-        pipeline = load_pipeline(self.load_config)
+        pipeline = load_pipeline(self.load_config, self.data)
         frames = pose_frames(pipeline, self.output_path.parent)
         write_json(self.output_path, photographs(frames, pipeline.datamanager.train_dataset.crop_radius))
         refined = pipeline.surface_model.camera_poses is not None
@@ -67,6 +69,8 @@ class LocatePhoto:
     """Path to the config YAML file of the run, or to the folder that holds it."""
     image: Path
     """The photograph."""
+    data: Path | None = None
+    """Where the capture is now, if it is no longer where it was trained from."""
     mask: Path | None = None
     """Its foreground mask, bright where the object is; an alpha channel of the photograph serves as well."""
     output_path: Path = Path("pose.json")
@@ -90,7 +94,7 @@ class LocatePhoto:
     def main(self) -> None:
         from neus_ns.data.transforms_json import frame_entry, photographs, write_json
 
-        pipeline = load_pipeline(self.load_config)
+        pipeline = load_pipeline(self.load_config, self.data)
         located = self.located(pipeline)
         pose = pose_world(pipeline, located.pose_unit)
         camera = lens_of(pipeline, read_photo(self.image, self.mask)[0].shape[:2], self.lens)
@@ -118,14 +122,12 @@ class LocatePhoto:
         return locate(pipeline.surface_model, photo, start_poses_unit(pipeline, self.initial), plan)
 
 
-def load_pipeline(load_config: Path) -> "SurfacePipeline":
-    """The pipeline of a run's latest checkpoint, without its photographs."""
-    from nerfstudio.utils.eval_utils import eval_setup
-
+def load_pipeline(load_config: Path, data: Path | None) -> "SurfacePipeline":
+    """The pipeline of a run's latest checkpoint, without its photographs; `data` is where these are now."""
     from neus_ns.models.pipeline import SurfacePipeline
 
     path = config_file(load_config)
-    config, pipeline, _, _ = eval_setup(path, test_mode="inference", update_config_callback=require_checkpoint)
+    config, pipeline = load_run(path, data)
     if not isinstance(pipeline, SurfacePipeline):
         raise InputError(f"Run {path} was trained with {config.method_name}; neus-poses reads runs of neus_ns methods.")
     return pipeline
