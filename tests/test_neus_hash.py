@@ -9,6 +9,7 @@ import torch
 
 from neus_ns.data.frame import SceneFrame, similarity, transform_points
 from neus_ns.data.region import SceneType
+from neus_ns.errors import InputError
 from neus_ns.losses.geometric import normal_variation
 from neus_ns.losses.photometric import colour_l1, even_contrast
 from neus_ns.methods import neus_hash_config
@@ -305,6 +306,8 @@ def test_scene_type_decides_sign_and_background():
     assert background_for("object", "auto", False) == "learned"
     assert background_for("indoor", "auto", False) == "none"
     assert background_for("unbounded", "white", False) == "white"
+    with pytest.raises(InputError, match="nothing to learn from"):
+        background_for("object", "learned", True)
 
 
 def test_indoor_starts_inside_out(bare_capture, tmp_path):

@@ -630,3 +630,10 @@ def test_gradients_go_through_the_given_field_alone_if_rays_move():
     found = spy.loss(SampledRays(moving, sections, sdf), gradient, view, lambda points: points[:, 2] - place)
     slope, to_rays = torch.autograd.grad(found.value, [place, origins], allow_unused=True)
     assert slope > 0 and to_rays is None
+
+
+def test_two_photographs_compare_nothing_and_say_so(capsys: pytest.CaptureFixture[str]):
+    for count in (2, 3):
+        views = plane_views(count)
+        witness(views, plane_photos(views))
+        assert ("which takes 3 training photographs" in " ".join(capsys.readouterr().out.split())) == (count == 2)

@@ -1,6 +1,7 @@
 """From a source to a file: world units, colours, outward faces, and files that are whole or absent."""
 
 import json
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +27,35 @@ def _reload(path: Path) -> trimesh.Trimesh:
     return mesh
 
 
-def _colours(mesh: trimesh.Trimesh) -> np.ndarray:
-    """RGB in [0, 1] per vertex."""
-    assert isinstance(mesh.visual, ColorVisuals)
-    return np.asarray(mesh.visual.vertex_colors, np.float64)[:, :3] / 255
+def _colours(path: Path) -> np.ndarray:
+    """RGB of sRGB in [0, 1] per vertex."""
+    if path.suffix == ".glb":
+        linear = _glb(path)[1]["COLOR_0"][:, :3] / 65535
+        return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    visual = _reload(path).visual
+    assert isinstance(visual, ColorVisuals)
+    return np.asarray(visual.vertex_colors, np.float64)[:, :3] / 255
+
+
+def _glb(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
+    """The json of a .glb and the arrays of its only primitive, read by the words of the standard."""
+    data = path.read_bytes()
+    magic, version, length, json_length, json_kind = struct.unpack("<4sIII4s", data[:20])
+    assert (magic, version, length, json_kind) == (b"glTF", 2, len(data), b"JSON") and json_length % 4 == 0
+    content, rest = json.loads(data[20 : 20 + json_length]), data[20 + json_length :]
+    binary_length, binary_kind = struct.unpack("<I4s", rest[:8])
+    assert binary_kind == b"BIN\0" and binary_length == len(rest) - 8 and binary_length % 4 == 0
+    primitive = content["meshes"][0]["primitives"][0]
+    arrays = {}
+    for name, index in {**primitive["attributes"], "indices": primitive["indices"]}.items():
+        accessor = content["accessors"][index]
+        view = content["bufferViews"][accessor["bufferView"]]
+        kind = {5126: "<f4", 5123: "<u2", 5125: "<u4"}[accessor["componentType"]]
+        width = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}[accessor["type"]]
+        assert view["byteOffset"] % 4 == 0 and view["byteLength"] == accessor["count"] * width * np.dtype(kind).itemsize
+        begin = 8 + view["byteOffset"]
+        arrays[name] = np.frombuffer(rest[begin : begin + view["byteLength"]], kind).reshape(-1, width)
+    return content, arrays
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
@@ -49,11 +75,38 @@ def test_a_sphere_comes_back_in_world_units(tmp_path: Path, suffix: str, mirrore
     assert np.abs(distance).max() < 0.5 * report.cell_world
     assert mesh.volume == pytest.approx(4 / 3 * np.pi * (RADIUS * units) ** 3, rel=0.02)
     unit = transform_points(torch.linalg.inv(frame.world_from_unit), torch.from_numpy(np.array(mesh.vertices)))
-    colours = _colours(mesh)
+    colours = _colours(path)
     assert np.abs(colours[:, :2] - (unit[:, :2].numpy() / 2 + 0.5)).max() < 0.01
     normal_z = (unit[:, 2].numpy() - CENTRE[2]) / RADIUS
     assert np.abs(colours[:, 2] - (normal_z / 2 + 0.5)).max() < 0.03
     assert {entry.name for entry in path.parent.iterdir()} == {path.name, "mesh.frame.json"}
+
+
+def test_a_glb_shows_its_colours_as_its_standard_means_them(tmp_path: Path) -> None:
+    """In linear light, on a material that is no metal, and with normals that are unit vectors and point outwards."""
+    ball = trimesh.creation.icosphere(subdivisions=2, radius=RADIUS)
+    colours = np.random.default_rng(0).integers(0, 256, (len(ball.vertices), 4), dtype=np.uint8)
+    path = tmp_path / "mesh.glb"
+    frame = tilted_frame()
+    mesh = write_mesh(ball, colours, frame, path, {})
+    content, arrays = _glb(path)
+    assert content["materials"][0]["pbrMetallicRoughness"] == {"metallicFactor": 0.0, "roughnessFactor": 1.0}
+    np.testing.assert_allclose(_colours(path), colours[:, :3] / 255, atol=1e-3)
+    np.testing.assert_allclose(arrays["COLOR_0"][:, 3] / 65535, colours[:, 3] / 255)
+    np.testing.assert_allclose(arrays["POSITION"], mesh.vertices, rtol=1e-6)
+    accessor = content["accessors"][0]
+    np.testing.assert_array_equal(
+        [accessor["min"], accessor["max"]], [arrays["POSITION"].min(0), arrays["POSITION"].max(0)]
+    )
+    outwards = mesh.vertices - frame.world_from_unit[:3, 3].numpy()
+    outwards /= np.linalg.norm(outwards, axis=1, keepdims=True)
+    assert (arrays["NORMAL"] * outwards).sum(1).min() > 0.99
+    np.testing.assert_allclose(np.linalg.norm(arrays["NORMAL"], axis=1), 1, atol=1e-5)
+    np.testing.assert_array_equal(arrays["indices"].reshape(-1, 3), mesh.faces)
+    again = _reload(path)
+    assert len(again.faces) == len(mesh.faces) and again.volume == pytest.approx(mesh.volume, rel=1e-4)
+    write_mesh(ball, None, frame, path, {})
+    assert "COLOR_0" not in _glb(path)[1]
 
 
 def test_the_frame_file_tells_how_to_come_back(tmp_path: Path) -> None:
@@ -73,7 +126,7 @@ def test_a_simplified_mesh_is_coloured_anew(tmp_path: Path) -> None:
     mesh = _reload(tmp_path / "mesh.ply")
     assert report.faces == len(mesh.faces) <= 1000
     expected = position_colour(torch.from_numpy(np.array(mesh.vertices)), torch.from_numpy(vertex_normals(mesh)))
-    colours = _colours(mesh)
+    colours = _colours(tmp_path / "mesh.ply")
     assert np.abs(colours - expected.numpy()).max() < 0.01
 
 

@@ -12,7 +12,7 @@ _DOUBT = 0.5
 # Grey levels of 255 between two patches from which on they are as likely as not of different things.
 _ANOTHER_GREY = 6.0
 # A patch with fewer sources than this to be compared with is left out: one agrees by chance.
-_LEAST_SOURCES = 2
+LEAST_SOURCES = 2
 # Correlation that a patch of texture loses when it is a pixel off: one that loses so much counts half, one that loses
 # less ever less. What is left of it is shading, which agrees anywhere, and sheen, which pulls to where nothing is.
 _LEAST_LOSS = 0.02
@@ -129,7 +129,7 @@ def judged(costs: PatchCosts, best: int) -> Judged:
         return (share * torch.where(counts, of_sources.gather(1, which), 0.0)).sum(1)
 
     of_each = (costs.cost, costs.by_t, costs.apart, costs.telling)
-    return Judged(*map(mean, of_each), used=number >= _LEAST_SOURCES)
+    return Judged(*map(mean, of_each), used=number >= LEAST_SOURCES)
 
 
 def disagreement(found: Judged, t: Float[Tensor, " patches"]) -> Float[Tensor, ""]:

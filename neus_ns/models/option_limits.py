@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from neus_ns.errors import InputError
+from neus_ns.losses.patches import LEAST_SOURCES
 
 # Options of the pipeline. Zero stands for "none" where that makes sense.
 LEAST: Mapping[str, int] = {
@@ -21,9 +22,10 @@ LEAST: Mapping[str, int] = {
     "model.sdf_field.colour_width": 1,
     "model.sdf_field.colour_layers": 1,
     "model.patches.rays": 1,
-    "model.patches.candidates": 1,
-    "model.patches.sources": 1,
-    "model.patches.best": 1,
+    # Fewer photographs judge no patch.
+    "model.patches.candidates": LEAST_SOURCES,
+    "model.patches.sources": LEAST_SOURCES,
+    "model.patches.best": LEAST_SOURCES,
     "model.schedule.patches_rise": 0,
 }
 # Not even zero: something is divided by them, or falls to them by equal ratios.

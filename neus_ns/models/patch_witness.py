@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, Int64
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from neus_ns.data.covisibility import best_sources
@@ -19,6 +20,7 @@ from neus_ns.data.tracks.record import SfmTracks
 from neus_ns.data.views import Views
 from neus_ns.errors import InputError
 from neus_ns.losses.patches import (
+    LEAST_SOURCES,
     Judged,
     PatchCosts,
     agreement,
@@ -115,6 +117,11 @@ class PatchWitness:
         self._views = replace(views_unit, world_from_camera=poses, masks=None)
         self.cameras = pinhole_cameras(self._views)
         self.candidates = best_sources(views_unit, tracks_unit, config.candidates).to(device)
+        if self.candidates.shape[1] < LEAST_SOURCES:
+            CONSOLE.log(
+                f"patches of photographs are not compared, which takes {LEAST_SOURCES + 1} training photographs; "
+                "set fewer apart for evaluation"
+            )
         self.offsets = patch_offsets(config.side, config.every, device)
         # Whole numbers, since to pick by a mask the host would wait for a device. Four pixels at least.
         self.middle = torch.nonzero(self.offsets[:, :2].abs().amax(1) <= config.every)[:, 0]

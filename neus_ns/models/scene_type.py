@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from neus_ns.data.region import SceneType
+from neus_ns.errors import InputError
 from neus_ns.models.loss_weights import LossWeights
 
 Background = Literal["none", "black", "white", "random", "learned"]
@@ -41,6 +42,11 @@ PRESETS: dict[SceneType, ScenePreset] = {
 
 def background_for(scene_type: SceneType, choice: BackgroundChoice, has_masks: bool) -> Background:
     """The background to use: the user's, or the one that suits the scene and whether masks exist."""
+    if choice == "learned" and has_masks:
+        raise InputError(
+            "--pipeline.model.background learned has nothing to learn from while masks hide what is behind the object; "
+            "leave it out, or train without masks by --pipeline.datamanager.masks False."
+        )
     if choice != "auto":
         return choice
     preset = PRESETS[scene_type]

@@ -12,6 +12,7 @@ from trimesh.visual import ColorVisuals
 
 from neus_ns.data.frame import SceneFrame
 from neus_ns.errors import InputError
+from neus_ns.surface.glb import glb
 
 MESH_SUFFIXES = (".ply", ".obj", ".glb")
 
@@ -60,7 +61,8 @@ def write_mesh(
     if colours is not None:
         mesh.visual = ColorVisuals(mesh, vertex_colors=colours)
     _warn_of_rounding(mesh, path)
-    exported = mesh.export(file_type=path.suffix.lower()[1:])
+    kind = path.suffix.lower()[1:]
+    exported = glb(mesh, colours) if kind == "glb" else mesh.export(file_type=kind)
     assert isinstance(exported, bytes | str)
     facts = {
         "world_from_unit": frame.world_from_unit.tolist(),
