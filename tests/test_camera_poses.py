@@ -298,3 +298,8 @@ def test_the_learning_rate_waits_and_then_goes_its_whole_way():
     for progress, rate in expected.items():
         scheduler.set_progress(progress)
         assert optimizer.param_groups[0]["lr"] == pytest.approx(rate, abs=1e-9)
+    scheduler = ProgressSchedulerConfig(delay=1.0).setup().get_scheduler(optimizer=optimizer, lr_init=2.0)
+    for progress in (0.0, 0.999):
+        scheduler.set_progress(progress)
+        assert optimizer.param_groups[0]["lr"] == 0
+    scheduler.set_progress(1.0)

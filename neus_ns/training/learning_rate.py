@@ -7,7 +7,7 @@ from typing import Literal
 from nerfstudio.engine.schedulers import Scheduler, SchedulerConfig
 from torch.optim import Optimizer
 
-from neus_ns.training.schedules import warmup_cosine, warmup_exponential
+from neus_ns.training.schedules import ramp, warmup_cosine, warmup_exponential
 
 SHAPES = {"cosine": warmup_cosine, "exponential": warmup_exponential}
 
@@ -70,6 +70,6 @@ class ProgressScheduler(Scheduler):
         def factor(progress: float) -> float:
             if progress < config.delay:
                 return 0.0
-            return shape((progress - config.delay) / (1.0 - config.delay), config.warmup, config.final_ratio)
+            return shape(ramp(progress, config.delay, 1.0), config.warmup, config.final_ratio)
 
         return ProgressLR(optimizer, lr_init, factor)

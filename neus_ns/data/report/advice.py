@@ -39,7 +39,7 @@ def assumptions(facts: SceneFacts) -> list[Assumption]:
         found.append(
             Assumption(
                 f"masks from {facts.masks_from}: white is object",
-                "rename that folder, or save photographs without alpha, to train without",
+                "--pipeline.datamanager.masks False, to train without",
             )
         )
     if facts.points == 0:
