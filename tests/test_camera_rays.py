@@ -1,12 +1,16 @@
 """Fast rays equal nerfstudio's, for every lens, and carry gradients to where the pixel was touched."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.model_components.ray_generators import RayGenerator
 
 from neus_ns.data.camera_rays import CameraRays, pinhole_rays, pinhole_table
+from neus_ns.data.checks_distortion import check_distortion_undoes
 from neus_ns.data.pinhole_views import distort, pinhole_views
+from neus_ns.errors import InputError
 
 
 def random_cameras(views: int = 7, dtype: torch.dtype = torch.float32, **changes) -> Cameras:
@@ -137,3 +141,21 @@ def test_a_fisheye_looks_along_its_axis() -> None:
     rays = CameraRays(cameras)(torch.tensor([[0, 3, 4], [0, 0, 0]]))
     assert bool(torch.isfinite(rays.directions).all())
     torch.testing.assert_close(rays.directions[0], torch.tensor([0.0, 0.0, -1.0]), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("kind", [CameraType.PERSPECTIVE, CameraType.FISHEYE])
+@pytest.mark.parametrize(
+    ("k1", "k2", "folds"),
+    [(-0.3, 0.0, True), (-0.4, 0.0, True), (-0.26, 0.08, False), (-0.25, 0.05, False), (0.3, 0.1, False)],
+)
+def test_distortion_that_cannot_be_undone_is_refused(kind: CameraType, k1: float, k2: float, folds: bool):
+    """As of a wide lens with too few terms; the second camera has it, the first is plain."""
+    params = torch.tensor([[0.0] * 6, [k1, k2, 0.0, 0.0, 0.0005, -0.0005]])
+    poses = torch.eye(4)[None, :3].repeat(2, 1, 1)
+    cameras = Cameras(poses, 300.0, 300.0, 320.0, 240.0, 640, 480, params, camera_type=kind)
+    names = [Path("a.png"), Path("b.png")]
+    if not folds:
+        check_distortion_undoes(cameras, names, Path("capture"))
+        return
+    with pytest.raises(InputError, match=rf"capture: the lens distortion of b.png \(k1 {k1:g}.* of its pixels"):
+        check_distortion_undoes(cameras, names, Path("capture"))

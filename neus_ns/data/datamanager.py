@@ -20,6 +20,7 @@ from nerfstudio.data.utils.nerfstudio_collate import nerfstudio_collate
 from torch import Tensor
 
 from neus_ns.data.camera_rays import CameraRays
+from neus_ns.data.checks_distortion import check_distortion_undoes
 from neus_ns.data.checks_files import check_outline
 from neus_ns.data.checks_splits import require_two
 from neus_ns.data.contrast import plain_all_around
@@ -109,6 +110,7 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
         wanted = None if self.config.masks else False
         self.train_dataparser_outputs, dataset = self._dataset(self.train_dataparser_outputs, wanted)
         require_two(dataset.image_filenames, self.get_datapath())
+        check_distortion_undoes(dataset.cameras, dataset.image_filenames, self.get_datapath())
         masks = self.train_dataparser_outputs.mask_filenames
         if self._reads_photographs and masks:
             check_outline(masks, self.get_datapath())
