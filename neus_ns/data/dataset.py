@@ -143,10 +143,10 @@ class SurfaceDataset(InputDataset):
         # Up to one pixel too much is trimmed: tools that shrink photographs disagree about sizes that do not divide.
         if not all(-0.01 <= pixels_over < 1.99 for pixels_over in excess):
             width, height = (round(camera * shrink) for camera in self.size_of(image_idx))
-            raise InputError(
-                f"{path} is {found[0]}x{found[1]} pixels but its camera says {width}x{height}; "
-                "use the pictures that the poses were made from, or correct the intrinsics."
-            )
+            cure = "use the pictures that the poses were made from, or correct the intrinsics"
+            if kind == "mask":
+                cure = "save the mask at the size of its photograph"
+            raise InputError(f"{path} is {found[0]}x{found[1]} pixels but its camera says {width}x{height}; {cure}.")
 
     def check_files(self) -> None:
         """Raise InputError for the first picture that is missing, damaged or of another size, by the headers alone."""

@@ -24,6 +24,12 @@ def find_model(folders: Iterable[Path]) -> Path | None:
     return next((place for place in places if holds_points(place)), None)
 
 
+def part_of_model(folder: Path) -> Path | None:
+    """The first place below a folder with the photographs of a model, whatever else of it is missing."""
+    places = (folder / place for place in MODEL_PLACES)
+    return next((place for place in places if any((place / f"images{suffix}").is_file() for suffix in _READERS)), None)
+
+
 def read_model(folder: Path) -> ColmapModel:
     """The model in a folder, all checked. Binary files win over text, as in COLMAP itself."""
     for suffix in _READERS:

@@ -20,7 +20,7 @@ from neus_ns.data.checks_files import picture_sizes
 from neus_ns.data.checks_poses import check_pose_matrices
 from neus_ns.data.checks_splits import check_split_names
 from neus_ns.data.colmap.model import ColmapModel
-from neus_ns.data.colmap.read import find_model, read_model
+from neus_ns.data.colmap.read import find_model, part_of_model, read_model
 from neus_ns.data.sources.folders import reduced_copies
 from neus_ns.data.sources.photos import opengl_pose
 from neus_ns.data.sources.split_lists import listed_indices
@@ -39,8 +39,8 @@ class ColmapFolderConfig(ColmapDataParserConfig):
 
 
 def model_folder(data: Path) -> Path | None:
-    """Where below the capture its model lies, relative to it."""
-    found = find_model([data]) if data.is_dir() else None
+    """Where below the capture its model lies, relative to it; one that lacks files will be told so when it is read."""
+    found = find_model([data]) or part_of_model(data) if data.is_dir() else None
     return None if found is None else found.relative_to(data)
 
 
