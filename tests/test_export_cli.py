@@ -1,6 +1,7 @@
 """The commands `neus-export` and `ns-export mesh`: one implementation, one sentence for what the user can mend."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -17,10 +18,16 @@ import trimesh
 import tyro
 
 from neus_ns.cli import export
+from neus_ns.cli.align import AlignPoses
+from neus_ns.cli.bench.command import Samplers
+from neus_ns.cli.data import Check
+from neus_ns.cli.demo import Demo
+from neus_ns.cli.demo import run as run_demo
 from neus_ns.cli.export import load_surface
 from neus_ns.cli.finished_run import config_file, require_checkpoint
 from neus_ns.cli.nerfstudio_export import register_mesh_subcommand
-from neus_ns.cli.poses import ExportPoses
+from neus_ns.cli.poses import ExportPoses, Lens, LocatePhoto
+from neus_ns.errors import InputError
 from tests.surface_shapes import source, sphere, tilted_frame
 from tests.test_datamanager import capture
 from tests.test_neus_hash import tiny_config, trained
@@ -251,3 +258,35 @@ def test_without_the_exporter_nothing_happens(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delitem(sys.modules, "nerfstudio.scripts.exporter", raising=False)
     register_mesh_subcommand()
     assert "nerfstudio.scripts.exporter" not in sys.modules
+
+
+def test_places_and_numbers_are_looked_at_before_any_work(tmp_path: Path) -> None:
+    """Nothing here needs a run, a capture or nerfstudio: it is refused before these are read."""
+    (tmp_path / "afile").touch()
+    below, folder = tmp_path / "afile" / "below", tmp_path / "capture"
+    folder.mkdir()
+    missing = tmp_path / "config.yml"
+    refused = {
+        "nothing can be written": [
+            lambda: AlignPoses(folder, below).main(),
+            lambda: ExportPoses(missing, output_path=below).main(),
+            lambda: Check(folder, below).check(),
+            lambda: Samplers((folder,), output_dir=below).check(),
+            lambda: run_demo(Demo(below)),
+        ],
+        "is a folder, but a file": [
+            lambda: ExportPoses(missing, output_path=folder).main(),
+            lambda: LocatePhoto(missing, missing, output_path=folder).main(),
+        ],
+        "give a number above zero": [
+            lambda: run_demo(Demo(tmp_path, minutes=-1.0)),
+            lambda: Samplers((folder,), minutes=math.nan).check(),
+            lambda: LocatePhoto(missing, missing, rate=math.nan).main(),
+            lambda: LocatePhoto(missing, missing, lens=Lens(fl_x=-5.0)).main(),
+        ],
+        "must be 2 or more": [lambda: run_demo(Demo(tmp_path, resolution=1))],
+    }
+    for reason, attempts in refused.items():
+        for attempt in attempts:
+            with pytest.raises(InputError, match=reason):
+                attempt()

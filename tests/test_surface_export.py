@@ -109,6 +109,26 @@ def test_a_glb_shows_its_colours_as_its_standard_means_them(tmp_path: Path) -> N
     assert "COLOR_0" not in _glb(path)[1]
 
 
+@pytest.mark.parametrize("units", [1e-6, 1.0, 1e6])
+def test_normals_of_a_glb_and_digits_of_an_obj_do_not_depend_on_units(tmp_path: Path, units: float) -> None:
+    """On an extracted surface, whose slivers would turn means by angle about."""
+    ball = extract_mesh(source(sphere((0.03, 0.01, -0.02), 0.61)), 200)
+    frame = SceneFrame(similarity(units, torch.zeros(3)), torch.eye(4, dtype=torch.float64))
+    write_mesh(ball, None, frame, tmp_path / "mesh.glb", {})
+    outwards = np.asarray(ball.vertices) - (0.03, 0.01, -0.02)
+    outwards /= np.linalg.norm(outwards, axis=1, keepdims=True)
+    assert (_glb(tmp_path / "mesh.glb")[1]["NORMAL"] * outwards).sum(1).min() > np.cos(np.radians(2))
+    write_mesh(ball, None, frame, tmp_path / "mesh.obj", {})
+    edge = np.median(ball.edges_unique_length)
+    np.testing.assert_allclose(_reload(tmp_path / "mesh.obj").vertices / units, ball.vertices, atol=1e-3 * edge)
+
+
+@pytest.mark.parametrize("resolution", [2, 5, 8, 13])
+def test_a_coarse_mesh_is_no_missing_one(tmp_path: Path, resolution: int) -> None:
+    shape = source(sphere((0.0, 0.0, 0.0), 0.5))
+    assert export_surface(shape, MeshOptions(resolution=resolution), tmp_path / "mesh.ply").faces > 0
+
+
 def test_the_frame_file_tells_how_to_come_back(tmp_path: Path) -> None:
     frame = tilted_frame()
     export_surface(source(sphere(CENTRE, RADIUS), frame=frame), MeshOptions(resolution=30), tmp_path / "mesh.ply")

@@ -9,6 +9,7 @@ import tyro
 
 from neus_ns.data.region_options import RegionOptions, SceneType
 from neus_ns.errors import InputError
+from neus_ns.places import require_folder_can_be_written
 
 if TYPE_CHECKING:
     from neus_ns.data.matching.capture import AlignedCapture
@@ -39,6 +40,7 @@ class AlignPoses:
                 raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}: give a number above zero.")
         if self.output_dir.is_file() or (self.output_dir.is_dir() and any(self.output_dir.iterdir())):
             raise InputError(f"{self.output_dir} is there already and not empty; give a new --output-dir.")
+        require_folder_can_be_written(self.output_dir)
         # Imported here because it loads all of nerfstudio, which `--help` should not wait for.
         from neus_ns.data.matching.capture import write_capture
 

@@ -9,6 +9,7 @@ import tyro
 
 from neus_ns.data.region_options import RegionOptions, SceneType
 from neus_ns.errors import InputError
+from neus_ns.places import require_folder_can_be_written
 
 if TYPE_CHECKING:
     from neus_ns.data.report.write import SceneReport
@@ -41,6 +42,7 @@ class Check:
         """Print the report, and write it if a folder is given; raises InputError."""
         if self.output_dir is not None:
             _require_outside(self.output_dir, self.data)
+            require_folder_can_be_written(self.output_dir)
         # Imported here because it loads all of nerfstudio, which `--help` should not wait for.
         from nerfstudio.utils.rich_utils import CONSOLE
 

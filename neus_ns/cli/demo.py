@@ -14,6 +14,8 @@ from rich.table import Table
 
 from neus_ns.errors import InputError
 from neus_ns.kernels.waiting import stay_awake_briefly
+from neus_ns.places import require_folder_can_be_written
+from neus_ns.surface.grid import require_resolution
 
 if TYPE_CHECKING:
     from neus_ns.evaluation.geometry import Score
@@ -44,6 +46,11 @@ class Demo:
 
 def run(demo: Demo) -> "Score":
     """Make, train, export, score and draw; returns the score of the mesh."""
+    for name in ("minutes", "resolution"):
+        if not getattr(demo, name) > 0:
+            raise InputError(f"--{name} is {getattr(demo, name)}: give a number above zero.")
+    require_resolution(demo.resolution)
+    require_folder_can_be_written(demo.output_dir)
     console = Console()
     started = time.perf_counter()
     columns = (TextColumn("{task.description:<34}"), BarColumn(), TimeElapsedColumn())

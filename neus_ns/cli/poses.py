@@ -1,5 +1,6 @@
 """`neus-poses`: a capture's poses corrected, those of a run written out, and that of a photograph that is new to it."""
 
+import math
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from neus_ns.cli.align import AlignPoses
 from neus_ns.cli.finished_run import config_file, load_run
 from neus_ns.errors import InputError
 from neus_ns.pixels.interest import PixelChoice
+from neus_ns.places import require_file_can_be_written
 
 if TYPE_CHECKING:
     from nerfstudio.cameras.cameras import Cameras
@@ -39,6 +41,7 @@ class ExportPoses:
     def main(self) -> None:
         from neus_ns.data.transforms_json import photographs, write_json
 
+        require_file_can_be_written(self.output_path)
         pipeline = load_pipeline(self.load_config, self.data)
         frames = pose_frames(pipeline, self.output_path.parent)
         write_json(self.output_path, photographs(frames, pipeline.datamanager.train_dataset.crop_radius))
@@ -94,6 +97,7 @@ class LocatePhoto:
     def main(self) -> None:
         from neus_ns.data.transforms_json import frame_entry, photographs, write_json
 
+        self.check()
         pipeline = load_pipeline(self.load_config, self.data)
         located = self.located(pipeline)
         pose = pose_world(pipeline, located.pose_unit)
@@ -109,13 +113,19 @@ class LocatePhoto:
                 "(--initial), give a mask, or allow more --steps."
             )
 
+    def check(self) -> None:
+        """Raise InputError for what no search can do, or could not be written."""
+        numbers = {name: getattr(self, name) for name in ("steps", "rays", "rate", "limit")}
+        numbers |= {"fl-x": self.lens.fl_x, "fl-y": self.lens.fl_y}
+        for name, value in numbers.items():
+            if value is not None and not 0 < value < math.inf:
+                raise InputError(f"--{name} is {value}: give a number above zero.")
+        require_file_can_be_written(self.output_path)
+
     def located(self, pipeline: "SurfacePipeline") -> "Located":
         """The search itself; raises InputError for input that it cannot start from."""
         from neus_ns.models.locate import LocatePlan, Photo, locate
 
-        for name, value in (("steps", self.steps), ("rays", self.rays), ("rate", self.rate)):
-            if value <= 0:
-                raise InputError(f"--{name} is {value}: give a number above zero.")
         rgb, mask = read_photo(self.image, self.mask)
         photo = Photo(rgb, mask, lens_of(pipeline, rgb.shape[:2], self.lens))
         plan = LocatePlan(self.pixels, self.steps, self.rays, self.rate, self.seed)

@@ -20,6 +20,8 @@ def vertex_normals(mesh: trimesh.Trimesh) -> np.ndarray:
     faces = np.asarray(mesh.faces)
     corners = np.asarray(mesh.vertices)[faces]
     twice_area = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    # Units may be tiny, and products of their lengths next to nothing.
+    twice_area /= max(float(np.abs(twice_area).max(initial=0.0)), np.finfo(np.float64).tiny)
     total = len(mesh.vertices)
     sums = np.zeros((total, 3))
     for axis in range(3):

@@ -7,6 +7,7 @@ from pathlib import Path
 from neus_ns.surface.clean import CleanReport, Keep, clean_mesh
 from neus_ns.surface.colour import vertex_colours
 from neus_ns.surface.extract import extract
+from neus_ns.surface.grid import require_resolution
 from neus_ns.surface.progress import ProgressFn, silent
 from neus_ns.surface.simplify import check_target, simplify_mesh
 from neus_ns.surface.source import SurfaceSource
@@ -50,6 +51,7 @@ def export_surface(
     """Write the surface to `path` (.ply, .obj or .glb) in the user's world frame and units."""
     start = time.perf_counter()
     check_mesh_path(path)
+    require_resolution(options.resolution)
     if options.target_faces is not None:
         check_target(options.target_faces)
     extraction = extract(source, options.resolution, progress)

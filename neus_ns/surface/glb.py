@@ -13,6 +13,8 @@ import trimesh
 from jaxtyping import UInt8, UInt16
 from numpy import ndarray
 
+from neus_ns.surface.colour import vertex_normals
+
 _FLOAT, _UNSIGNED_SHORT, _UNSIGNED_INT = 5126, 5123, 5125
 _VERTICES, _INDICES = 34962, 34963
 
@@ -23,7 +25,7 @@ def glb(mesh: trimesh.Trimesh, colours: UInt8[ndarray, "vertices 4"] | None) -> 
     positions = np.asarray(mesh.vertices, dtype="<f4")
     bounds = {"min": positions.min(0).tolist(), "max": positions.max(0).tolist()} if len(positions) else {}
     parts.append(("POSITION", positions, {"componentType": _FLOAT, "type": "VEC3", **bounds}))
-    normals = np.array(mesh.vertex_normals, dtype="<f4")
+    normals = vertex_normals(mesh).astype("<f4")
     # The standard wants unit vectors, also where a vertex has no area around it.
     normals[np.linalg.norm(normals, axis=1) < 0.5] = (0.0, 0.0, 1.0)
     parts.append(("NORMAL", normals, {"componentType": _FLOAT, "type": "VEC3"}))

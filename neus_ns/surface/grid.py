@@ -27,10 +27,15 @@ class Grid:
         return self.origin + corners * self.cell
 
 
-def tight_grid(may_hold_surface: np.ndarray, resolution: int) -> Grid:
-    """The lattice with `resolution` cells along the longest side of the box around all cells that may hold surface."""
+def require_resolution(resolution: int) -> None:
+    """Raise InputError unless a lattice can have so many cells along its longest side."""
     if resolution < 2:
         raise InputError(f"The mesh resolution is {resolution}, but it must be 2 or more; 512 suits most objects.")
+
+
+def tight_grid(may_hold_surface: np.ndarray, resolution: int) -> Grid:
+    """The lattice with `resolution` cells along the longest side of the box around all cells that may hold surface."""
+    require_resolution(resolution)
     if not may_hold_surface.any():
         raise NoSurfaceError(
             "No cell of the scene is marked as able to hold surface, so there is nothing to export; the run has lost "

@@ -17,6 +17,8 @@ from neus_ns.surface.grid import Grid, NoSurfaceError, PermittedCells
 from neus_ns.surface.progress import ProgressFn
 
 _COARSEST = 8
+# Coarse cells along the longest side of the lattice up to which all of them are looked into.
+_TOO_FEW = 4
 # How much steeper than nearly all of the coarse lattice the distance may become between its corners.
 _STEEPNESS_MARGIN = 1.5
 _CELLS_AT_ONCE = 2**15
@@ -138,7 +140,8 @@ def _coarse_pass(sdf: LatticeSdf, permitted: PermittedCells, grid: Grid) -> tupl
         lengths = np.diff(position).reshape([-1 if other == axis else 1 for other in range(3)]) * grid.cell
         change = np.abs(np.diff(values, axis=axis)) / lengths
         slopes.append(change[np.isfinite(change)])
-    slope = float(np.quantile(np.concatenate(slopes), 0.99))
+    # So few corners know too little of how fast the distance changes: then it is looked for everywhere.
+    slope = float(np.quantile(np.concatenate(slopes), 0.99)) if coarse.max() > _TOO_FEW else np.inf
     at_corners = values[tuple(corners.T)].reshape(-1, 8)
     near = _crosses(at_corners) | (np.abs(at_corners.mean(axis=1)) <= _reach(slope, _COARSEST, grid))
     return cells[near], slope

@@ -1,6 +1,7 @@
 """Writes a unit-frame mesh in the user's world frame and units, with a small JSON file that tells how it came there."""
 
 import json
+import math
 import os
 import warnings
 from pathlib import Path
@@ -12,6 +13,7 @@ from trimesh.visual import ColorVisuals
 
 from neus_ns.data.frame import SceneFrame
 from neus_ns.errors import InputError
+from neus_ns.places import require_file_can_be_written
 from neus_ns.surface.glb import glb
 
 MESH_SUFFIXES = (".ply", ".obj", ".glb")
@@ -23,15 +25,7 @@ def check_mesh_path(path: Path) -> None:
         raise InputError(
             f"{path}: a mesh is written as one of {', '.join(MESH_SUFFIXES)}; choose one of these suffixes."
         )
-    trial = _beside(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        trial.touch()
-        trial.unlink()
-    except OSError as error:
-        raise InputError(
-            f"{path.parent}: nothing can be written there ({error.strerror}); choose another folder."
-        ) from error
+    require_file_can_be_written(path)
 
 
 def frame_path_of(mesh_path: Path) -> Path:
@@ -62,7 +56,12 @@ def write_mesh(
         mesh.visual = ColorVisuals(mesh, vertex_colors=colours)
     _warn_of_rounding(mesh, path)
     kind = path.suffix.lower()[1:]
-    exported = glb(mesh, colours) if kind == "glb" else mesh.export(file_type=kind)
+    if kind == "glb":
+        exported = glb(mesh, colours)
+    elif kind == "obj":
+        exported = mesh.export(file_type=kind, digits=_decimals(mesh))
+    else:
+        exported = mesh.export(file_type=kind)
     assert isinstance(exported, bytes | str)
     facts = {
         "world_from_unit": frame.world_from_unit.tolist(),
@@ -74,6 +73,12 @@ def write_mesh(
     _write_whole(path, exported.encode() if isinstance(exported, str) else exported)
     _write_whole(frame_path_of(path), json.dumps(facts, indent=2).encode())
     return mesh
+
+
+def _decimals(mesh: trimesh.Trimesh) -> int:
+    """Decimals of an .obj by which a thousandth of an edge is told, whatever the units are."""
+    edge = float(np.median(mesh.edges_unique_length))
+    return max(8, math.ceil(3 - math.log10(edge))) if edge > 0 else 8
 
 
 def _warn_of_rounding(mesh: trimesh.Trimesh, path: Path) -> None:

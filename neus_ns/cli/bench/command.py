@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from neus_ns.errors import InputError
 from neus_ns.kernels.waiting import stay_awake_briefly
 from neus_ns.models.preset_names import Preset
+from neus_ns.places import require_folder_can_be_written
 
 if TYPE_CHECKING:
     from neus_ns.cli.bench.record import Measurement, Record
@@ -77,11 +78,12 @@ class Comparison(ABC):
             raise InputError("Give --minutes or --steps, not both.")
         for name in ("minutes", "steps", "seeds", "resolution"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
+            if value is not None and not value > 0:
                 raise InputError(f"--{name} is {value}: give a number above zero.")
         ascending = all(a < b for a, b in zip((0.0, *self.moments), self.moments, strict=False))
         if not ascending or not self.moments or self.moments[-1] != 1.0:
             raise InputError("--moments have to be ascending shares of training, above 0, the last of them 1.")
+        require_folder_can_be_written(self.output_dir)
 
     @property
     def minutes_of_a_run(self) -> float | None:
