@@ -276,6 +276,53 @@ def test_a_checkpoint_of_other_settings_is_refused_in_a_sentence(tmp_path, capsy
     assert "does not fit these settings" in capsys.readouterr().out
 
 
+def test_a_checkpoint_of_another_method_or_without_a_part_is_refused_by_name(tmp_path, capsys, monkeypatch):
+    first = trained(fake_config(tmp_path / "a"))
+    config = fake_config(tmp_path / "b", load_dir=first.base_dir)
+    config.method_name = "another"
+    with pytest.raises(SystemExit):
+        set_up(config)
+    assert "was trained with fake, not another: resume with that method." in capsys.readouterr().out
+    monkeypatch.setattr(
+        FakePipeline, "get_param_groups", lambda self: {"fields": [self.weights], "cameras": [self.weights]}
+    )
+    settings = fake_config(tmp_path / "c")
+    settings.optimizers["cameras"] = settings.optimizers["fields"]
+    second = trained(settings)
+    monkeypatch.undo()
+    with pytest.raises(SystemExit):
+        set_up(fake_config(tmp_path / "d", load_dir=second.base_dir))
+    assert "the parameters `cameras`, which these options leave out" in capsys.readouterr().out
+
+
+def test_a_training_is_never_overwritten_by_another(tmp_path, capsys):
+    first = trained(fake_config(tmp_path))
+    content = checkpoints_in(first.checkpoint_dir)[-1].read_bytes()
+    with pytest.raises(SystemExit):
+        set_up(fake_config(tmp_path))
+    said = capsys.readouterr().out
+    assert f"{first.base_dir} already holds a training up to step 11" in said and "--timestamp" in said
+    assert checkpoints_in(first.checkpoint_dir)[-1].read_bytes() == content
+
+
+def test_a_run_resumed_in_its_own_folder_is_read_at_its_own_end(tmp_path):
+    """By nerfstudio's tools, which go by config.yml, and by whoever looks for the newest checkpoint."""
+    first = trained(fake_config(tmp_path, steps_per_save=5, save_only_latest_checkpoint=False))
+    again = fake_config(
+        tmp_path, load_dir=first.base_dir, load_step=5, max_num_iterations=8, save_only_latest_checkpoint=False
+    )
+    again.save_config()
+    resumed = trained(again)
+    assert checkpoint_steps(resumed) == [5, 7]
+    assert [path.name for path in checkpoints_in(first.base_dir / "nerfstudio_models_left")] == [
+        "step-000000010.ckpt",
+        "step-000000011.ckpt",
+    ]
+    saved = yaml.load((first.base_dir / "config.yml").read_text(), Loader=yaml.Loader)
+    assert saved.load_step is None and saved.load_dir is None and saved.load_checkpoint is None
+    assert again.load_step == 5
+
+
 def test_a_damaged_newest_checkpoint_is_passed_over_with_a_sentence(tmp_path, capsys):
     first = trained(fake_config(tmp_path / "a", steps_per_save=5, save_only_latest_checkpoint=False))
     newest = checkpoints_in(first.checkpoint_dir)[-1]

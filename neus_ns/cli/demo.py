@@ -1,5 +1,6 @@
 """`neus-demo`: make a small capture, train neus-hash on it, export the mesh, score it, draw one picture of it all."""
 
+import shutil
 import sys
 import threading
 import time
@@ -101,6 +102,8 @@ def train(demo: Demo, capture: Path, bars: Progress) -> "SurfaceTrainer":
     config.output_dir, config.experiment_name, config.timestamp = demo.output_dir / "outputs", "demo", "latest"
     config.max_minutes, config.vis, config.steps_per_eval_image = demo.minutes, "tensorboard", 0
     config.logging.local_writer.enable = False
+    # The demo's own folder, in which it always starts anew.
+    shutil.rmtree(config.get_base_dir(), ignore_errors=True)
     _set_random_seed(config.machine.seed)
     config.save_config()
     trainer = config.setup(local_rank=0, world_size=1)

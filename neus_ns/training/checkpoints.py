@@ -31,8 +31,12 @@ def checkpoint_path(folder: Path, step: int) -> Path:
 
 def checkpoints_in(folder: Path) -> list[Path]:
     """The checkpoints of a folder, oldest step first; other names are ignored."""
-    steps = {path: NAME.fullmatch(path.name) for path in folder.iterdir()}
-    return sorted((path for path, match in steps.items() if match), key=lambda path: int(path.name[5:-5]))
+    return sorted((path for path in folder.iterdir() if NAME.fullmatch(path.name)), key=step_of)
+
+
+def step_of(path: Path) -> int:
+    """The step that a checkpoint's name tells."""
+    return int(path.name[5:-5])
 
 
 def checkpoint_folder(given: Path, relative_model_dir: Path) -> Path:
@@ -78,6 +82,28 @@ def delete_other_checkpoints(keep: Path) -> None:
     for path in checkpoints_in(keep.parent):
         if path.name != keep.name:
             path.unlink()
+
+
+def set_newer_checkpoints_aside(saved: Path) -> None:
+    """Move checkpoints of later steps than the one just saved out of the folder: they are of a branch that was left,
+    and whoever looks for the newest would take them for the end of this one."""
+    newer = [path for path in checkpoints_in(saved.parent) if step_of(path) > step_of(saved)]
+    if newer:
+        aside = saved.parent.with_name(f"{saved.parent.name}_left")
+        aside.mkdir(exist_ok=True)
+        for path in newer:
+            path.replace(aside / path.name)
+
+
+def require_no_training_in(folder: Path) -> None:
+    """Raise InputError where a training from scratch would overwrite another."""
+    there = checkpoints_in(folder) if folder.is_dir() else []
+    if there:
+        raise InputError(
+            f"{folder.parent} already holds a training up to step {step_of(there[-1])}, which would be overwritten: go "
+            f"on with it by --load-dir {folder.parent}, or choose another --timestamp (nerfstudio reads neither beside "
+            "--load-config)."
+        )
 
 
 def read_checkpoint(path: Path) -> dict:

@@ -24,6 +24,8 @@ from neus_ns.training.checkpoints import (
     delete_other_checkpoints,
     newest_whole_checkpoint,
     read_checkpoint,
+    require_no_training_in,
+    set_newer_checkpoints_aside,
     write_checkpoint,
 )
 from neus_ns.training.clock import TrainingClock
@@ -136,6 +138,8 @@ class SurfaceTrainer(Trainer):
         with self._failing_in_a_sentence():
             self.config.check()
             self._find_checkpoint()
+            if self._found is None:
+                require_no_training_in(self.checkpoint_dir)
             super().setup(test_mode)
             self._keep_chosen_sizes()
             self._write_scene()
@@ -148,7 +152,8 @@ class SurfaceTrainer(Trainer):
     def _keep_chosen_sizes(self) -> None:
         """ns-train wrote the configuration before the pipeline chose its sizes, and exporters build the field by it."""
         if (self.base_dir / "config.yml").is_file():
-            self.config.save_config()
+            # What was resumed from is no matter of whoever reads this run: nerfstudio would look for that step here.
+            replace(self.config, load_dir=None, load_step=None, load_checkpoint=None).save_config()
 
     @check_main_thread
     def _write_scene(self) -> None:
@@ -241,11 +246,14 @@ class SurfaceTrainer(Trainer):
             "scalers": self.grad_scaler.state_dict(),
             "clock": self.clock.state_dict(),
             "random": self._random_to_restore or random_state(),
+            "method": self.config.method_name,
         }
         self._last_checkpoint = write_checkpoint(state, self.checkpoint_dir, self._last_step)
         self._seconds_at_save = self.clock.seconds
         if self.config.save_only_latest_checkpoint:
             delete_other_checkpoints(self._last_checkpoint)
+        else:
+            set_newer_checkpoints_aside(self._last_checkpoint)
 
     def _find_checkpoint(self) -> None:
         """Read what --load-dir or --load-checkpoint names, if one is given, and let it say how large everything is."""
@@ -255,8 +263,15 @@ class SurfaceTrainer(Trainer):
             self._found = self._read_from_folder(folder)
         elif config.load_checkpoint is not None:
             self._found = config.load_checkpoint, read_checkpoint(config.load_checkpoint)
-        if self._found is not None and isinstance(config.pipeline, SizedByCheckpoints):
-            config.pipeline.take_over(self._found[1]["pipeline"])
+        if self._found is None:
+            return
+        path, state = self._found
+        # Checkpoints of before this was written down are told apart by what does not fit.
+        method = state.get("method", config.method_name)
+        if method != config.method_name:
+            raise InputError(f"{path} was trained with {method}, not {config.method_name}: resume with that method.")
+        if isinstance(config.pipeline, SizedByCheckpoints):
+            config.pipeline.take_over(state["pipeline"])
 
     def _load_checkpoint(self) -> None:
         """Resume from the checkpoint that was found."""
@@ -305,6 +320,11 @@ class SurfaceTrainer(Trainer):
     def _load_optimizers(self, state: dict) -> None:
         """Take up moments and step counts; how much a step decays and the like is what the options say now."""
         for name, saved in state.items():
+            if name not in self.optimizers.optimizers:
+                raise InputError(
+                    f"The checkpoint was trained with the parameters `{name}`, which these options leave out: resume "
+                    "with those it was trained with (for `cameras` that is --pipeline.model.cameras.optimise True)."
+                )
             optimizer = self.optimizers.optimizers[name]
             said = [{key: group[key] for key in group.keys() - _OF_THE_RUN} for group in optimizer.param_groups]
             optimizer.load_state_dict(saved)
