@@ -2,6 +2,7 @@
 
 import torch
 from jaxtyping import Float
+from nerfstudio.model_components import renderers
 from torch import Tensor, nn
 from torch.nn import Parameter
 
@@ -35,7 +36,11 @@ class Behind(nn.Module):
         return [] if self.world is None else [*self.world.density.parameters(), *self.world.colour.parameters()]
 
     def forward(self, rays: Rays, appearance: Float[Tensor, "rays embedding"]) -> Float[Tensor, "rays 3"]:
-        """Colours behind the surface; evaluation shows `random` as white."""
+        """Colours behind the surface; evaluation shows `random` as white, and nerfstudio's own choice before all else,
+        which the viewer makes for what it crops."""
+        chosen = None if self.training else renderers.BACKGROUND_COLOR_OVERRIDE
+        if chosen is not None:
+            return chosen.to(rays.directions).expand_as(rays.directions)
         if self.world is not None:
             return self._render_world(self.world, rays, appearance)
         if self.background == "random" and self.training:

@@ -31,6 +31,7 @@ from neus_ns.losses.geometric import below_bound, eikonal, normal_change, normal
 from neus_ns.losses.photometric import colour_l1
 from neus_ns.losses.silhouette import silhouette_bce
 from neus_ns.models.behind import Behind
+from neus_ns.models.border import cropped, depth_and_normals
 from neus_ns.models.camera_poses import CameraPoses, CameraPosesConfig
 from neus_ns.models.gloss import GlossWatch
 from neus_ns.models.known_space import KnownSpace
@@ -262,15 +263,13 @@ class NeusHashModel(Model):
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Any]:
         """nerfstudio's border: rays of its frame in; rgb, depth (in its units), normals and accumulation out."""
-        rays = self.unit_rays(ray_bundle)
-        appearance = self.appearance_of(ray_bundle)
-        surface, samples = self.render_surface(rays, appearance)
+        rays, units = self.unit_rays(ray_bundle), self.field.frame.parser_units_per_unit
+        appearance, seen = self.appearance_of(ray_bundle), rays if self.training else cropped(rays, ray_bundle, units)
+        surface, samples = self.render_surface(seen, appearance)
         behind = self.behind(rays, appearance)
         outputs = {
             "rgb": surface.colour + (1 - surface.opacity)[:, None] * behind,
             "accumulation": surface.opacity[:, None],
-            "depth": (surface.depth * self.field.frame.parser_units_per_unit)[:, None],
-            "normals": 0.5 + 0.5 * surface.normal.clamp(-1, 1),
             "behind": behind,
         }
         if self.training:
@@ -279,7 +278,7 @@ class NeusHashModel(Model):
             if self._patches is not None and self.patches_strength > 0:
                 assert ray_bundle.camera_indices is not None
                 outputs["patches"] = self.compare_patches(samples, ray_bundle.camera_indices[:, 0])
-        return outputs
+        return outputs if self.training else outputs | depth_and_normals(surface, rays, units)
 
     @torch.no_grad()
     def surface_colour(
