@@ -54,6 +54,22 @@ def test_splits_that_leave_nothing_to_train_on_are_refused(tmp_path: Path, optio
     assert_refused(tmp_path, *words, dataparser=NerfstudioDataParserConfig(**options))
 
 
+def test_a_factor_of_two_is_two_however_it_is_written(tmp_path: Path) -> None:
+    capture(tmp_path)
+    for path in (tmp_path / "images").iterdir():
+        for folder in ("images_2", "masks_2"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            source = tmp_path / folder.removesuffix("_2") / path.name
+            Image.open(source).reduce(2).save(tmp_path / folder / path.name)
+    # As ns-render sets it, whatever the option's type.
+    parser = NerfstudioDataParserConfig()
+    parser.downscale_factor = 2.0  # type: ignore[assignment]
+    assert manager(tmp_path, dataparser=parser).train_dataset.size_of(0) == (12, 9)
+    for factor in (0, 1.5):
+        parser.downscale_factor = factor  # type: ignore[assignment]
+        assert_refused(tmp_path, f"--downscale-factor is {factor:g}", dataparser=parser)
+
+
 def test_our_readers_splits_are_held_to_the_same(tmp_path: Path, shots: Shots) -> None:
     SAMPLES["DTU"].write(shots, tmp_path)
     assert_refused(tmp_path, "no photograph is left", dataparser=DTUDataParserConfig(eval_interval=1))

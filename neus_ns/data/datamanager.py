@@ -55,6 +55,8 @@ class SurfaceDataManagerConfig(VanillaDataManagerConfig):
     pixel_sampler: PixelSamplerChoice = field(default_factory=TexturedErrorPixelSamplerConfig)
     """Which pixels of the training photographs get a ray: half of them where renderings of texture and edges were wrong
     lately; all evenly from 30 % of the training on, if what is photographed shines."""
+    train_num_rays_per_batch: int = 1024
+    """Rays of the first batch; of all, if --pipeline.samples-per-step is 0 and so leaves their number alone."""
     masks: bool = True
     """Use the capture's foreground masks, where there are any; without them, all that is in the region of interest is
     surface."""

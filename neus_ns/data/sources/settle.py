@@ -14,6 +14,7 @@ from neus_ns.data.checks_splits import check_split_options
 from neus_ns.data.sources.auto import AutoDataParserConfig
 from neus_ns.data.sources.blender import blender_folder_config
 from neus_ns.data.sources.colmap import colmap_folder_config
+from neus_ns.errors import InputError
 
 
 def settled(dataparser: DataParserConfig, data: Path, photographs_needed: bool) -> DataParserConfig:
@@ -22,6 +23,7 @@ def settled(dataparser: DataParserConfig, data: Path, photographs_needed: bool) 
     Without `photographs_needed` only the poses are looked at, so that a finished run loads where the rest is gone.
     """
     check_exists(data)
+    dataparser = _with_whole_factor(dataparser)
     if isinstance(dataparser, AutoDataParserConfig):
         dataparser = dataparser.recognised(data)
     check_split_options(dataparser)
@@ -35,6 +37,16 @@ def settled(dataparser: DataParserConfig, data: Path, photographs_needed: bool) 
     if type(dataparser) is BlenderDataParserConfig:
         return blender_folder_config(dataparser, data)
     return dataparser
+
+
+def _with_whole_factor(dataparser: DataParserConfig) -> DataParserConfig:
+    """ns-render hands a float over, which nerfstudio would look for as images_2.0."""
+    factor = getattr(dataparser, "downscale_factor", None)
+    if factor is None:
+        return dataparser
+    if factor < 1 or factor != int(factor):
+        raise InputError(f"--downscale-factor is {factor:g}: give a whole number, or leave it out for full size.")
+    return replace(dataparser, **{"downscale_factor": int(factor)})
 
 
 def _with_present_points(dataparser: NerfstudioDataParserConfig, data: Path) -> NerfstudioDataParserConfig:
