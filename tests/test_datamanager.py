@@ -224,15 +224,17 @@ def test_the_ray_count_can_change_between_steps(tmp_path: Path) -> None:
     assert len(data.next_train(1)[0]) == 48
 
 
-def test_inference_reads_no_photographs(tmp_path: Path) -> None:
+def test_inference_reads_no_photographs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = capture(tmp_path)
     for path in (*folder.glob("images/*"), *folder.glob("masks/*")):
         path.unlink()
     data = manager(folder, test_mode="inference")
     assert len(data.train_dataset) == 9 and len(data.eval_dataset) == 1
-    assert data.views_parser(masks=False).masks is None
-    with pytest.raises(InputError, match="does not exist"):
-        data.views_parser(masks=True)
+    assert data.has_masks and data.views_parser(masks=False).masks is None
+    assert "cameras alone" not in capsys.readouterr().out
+    assert data.views_parser(masks=True).masks is None
+    assert "cameras alone" in capsys.readouterr().out
+    assert not manager(folder, test_mode="inference", masks=False).has_masks
 
 
 def test_views_hold_the_training_cameras_and_masks(tmp_path: Path) -> None:

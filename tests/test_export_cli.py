@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shutil import rmtree
 from typing import Annotated, Any, Union
 
 import pytest
@@ -129,6 +130,9 @@ def test_a_run_and_its_capture_may_have_moved(tmp_path: Path, monkeypatch, capsy
     assert "--data" in _sentence(monkeypatch, capsys, tmp_path / "kept")
     after = load_surface(config_file(tmp_path / "kept"), tmp_path / "photographs").frame.world_from_unit
     assert torch.equal(before, after)
+    rmtree(tmp_path / "photographs" / "images")
+    gone = load_surface(config_file(tmp_path / "kept"), tmp_path / "photographs").frame.world_from_unit
+    assert torch.equal(before, gone)
     poses = ExportPoses(tmp_path / "kept", tmp_path / "photographs", tmp_path / "poses.json")
     poses.main()
     assert "photographs/images" in (tmp_path / "poses.json").read_text()

@@ -17,6 +17,7 @@ from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParserConfig
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader, RandIndicesEvalDataloader
 from nerfstudio.data.utils.nerfstudio_collate import nerfstudio_collate
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from neus_ns.data.camera_rays import CameraRays
@@ -109,7 +110,9 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
     def create_train_dataset(self) -> SurfaceDataset:
         """The training photographs, with masks that only this plugin finds."""
         # Exporters and the pipeline read the transform and the region from this attribute.
-        wanted = None if self.config.masks else False
+        # A finished run whose photographs are gone had masks, or its configuration would say that it had none.
+        gone = not self._reads_photographs and not self._photographs_are_there(self.train_dataparser_outputs)
+        wanted = False if not self.config.masks else True if gone else None
         self.train_dataparser_outputs, dataset = self._dataset(self.train_dataparser_outputs, wanted)
         require_two(dataset.image_filenames, self.get_datapath())
         check_distortion_undoes(dataset.cameras, dataset.image_filenames, self.get_datapath())
@@ -123,6 +126,9 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
         outputs = self.dataparser.get_dataparser_outputs(split=self.test_split)
         # The model is built for what the training photographs have, so batches of these have to have the same.
         return self._dataset(outputs, self.has_masks)[1]
+
+    def _photographs_are_there(self, outputs: DataparserOutputs) -> bool:
+        return all(path.is_file() for path in [*outputs.image_filenames, *(outputs.mask_filenames or [])])
 
     def _dataset(self, outputs: DataparserOutputs, masks: bool | None) -> tuple[DataparserOutputs, SurfaceDataset]:
         """The photographs with or without masks, or, for None, with those that they have."""
@@ -288,6 +294,13 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
 
     def views_parser(self, masks: bool) -> Views:
         """The training cameras in nerfstudio's parser frame; with their masks if asked for and there are any."""
+        if masks and self.has_masks and not self._photographs_are_there(self.train_dataparser_outputs):
+            CONSOLE.log(
+                f"the masks of {self.get_datapath()} are no longer there, so cameras alone judge which parts of the "
+                "surface belong to the object",
+                style="yellow",
+            )
+            masks = False
         if not (masks and self.has_masks):
             return pinhole_views(self.train_dataset.cameras, None)
         if self.train_pixel_sampler is not None:

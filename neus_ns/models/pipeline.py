@@ -110,6 +110,8 @@ class SurfacePipeline(VanillaPipeline):
         if test_mode == "val":
             photographs = Photographs(manager.train_store.num_pixels, manager.has_masks)
             CONSOLE.log(choose_sizes(config, photographs, torch.device(device)))
+            # Whoever loads the finished run then knows without a look at the photographs, which may be gone.
+            config.datamanager.masks = manager.has_masks
         with_photographs = copy(config)
         with_photographs.datamanager = cast(SurfaceDataManagerConfig, _Made(manager))
         super().__init__(with_photographs, str(device), test_mode=test_mode, **kwargs)
