@@ -13,7 +13,7 @@ from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataPars
 from PIL import Image
 from torch import Tensor
 
-from neus_ns.data.focus import focus_point
+from neus_ns.data.focus import focus_of_axes
 from neus_ns.data.frame import transform_points
 from neus_ns.data.region import Region, find_region, make_scene_frame
 from neus_ns.data.views import Views
@@ -85,6 +85,81 @@ def test_masks_and_poses_at_odds_are_refused_and_the_one_culprit_named():
         find_region(replace(views, masks=[~mask for mask in views.masks]), None, "object", names)
 
 
+def arc_views(degrees: float, num: int = 6, size: int = 80) -> Views:
+    """Cameras above the target's height on an arc around it; none looks from below."""
+    views = ring_views(num, TARGET, size=size, focal=1.06 * size)
+    angles = torch.linspace(-degrees / 2, degrees / 2, num).double().deg2rad()
+    places = torch.stack([3.0 * angles.cos(), 3.0 * angles.sin(), torch.full_like(angles, 0.9)], dim=-1)
+    return replace(views, world_from_camera=torch.stack([look_at(TARGET + place, TARGET) for place in places]))
+
+
+def side_by_side(columns: int = 3, rows: int = 2) -> Views:
+    """Cameras in a plane above the target that all look straight down."""
+    views = ring_views(columns * rows, TARGET, size=80, focal=85.0)
+    down = look_at(TARGET + torch.tensor([0.0, 0.0, 2.5], dtype=torch.float64), TARGET)
+    steps = torch.cartesian_prod(torch.linspace(-0.4, 0.4, columns), torch.linspace(-0.4, 0.4, rows)).double()
+    poses = down.repeat(columns * rows, 1, 1)
+    poses[:, :2, 3] += steps
+    return replace(views, world_from_camera=poses)
+
+
+def test_inverted_masks_are_refused_though_no_camera_looks_up():
+    views = with_masks(arc_views(330.0, 12), sphere_hits(TARGET, RADIUS))
+    assert views.masks is not None
+    region = find_region(views, None, "object")
+    assert_covers_the_ball(region)
+    assert region.how == "visual hull of 12 masks"
+    with pytest.raises(InputError, match="invert them"):
+        find_region(replace(views, masks=[~mask for mask in views.masks]), None, "object")
+
+
+def test_masks_white_along_their_edges_are_believed_unless_they_cut_out_one_object():
+    views = arc_views(300.0)
+    passers_by = []
+    for index in range(6):
+        mask = torch.ones((72, 80), dtype=torch.bool)
+        mask[10 * index : 10 * index + 15, 70 - 10 * index : 75 - 10 * index] = False
+        passers_by.append(mask)
+    assert "white all along" in find_region(replace(views, masks=passers_by), None, "object").how
+    # Close-ups that the ball fills but for one corner.
+    close_ups = replace(views, fx=6 * views.fx, fy=6 * views.fy, cx=views.cx + 26, cy=views.cy + 26)
+    filled = with_masks(close_ups, sphere_hits(TARGET, RADIUS))
+    assert filled.masks is not None and not any(mask.all() for mask in filled.masks)
+    region = find_region(filled, None, "object")
+    assert "white all along" in region.how and float((region.centre - TARGET).norm()) < region.radius
+
+
+def test_cameras_side_by_side_find_what_their_masks_show():
+    views = side_by_side()
+    region = find_region(with_masks(views, sphere_hits(TARGET, RADIUS)), None, "object")
+    assert float((region.centre - TARGET).norm()) + RADIUS < region.radius < 3.0
+    assert "open behind" in region.how
+
+
+def test_cameras_side_by_side_find_the_points_they_look_at():
+    region = find_region(side_by_side(), TARGET + RADIUS * sphere_points(600), "object")
+    assert float((region.centre - TARGET).norm()) + RADIUS < region.radius < 1.6 * RADIUS
+    # From the air no camera has more than a small part of the ground in frame.
+    ground = TARGET + torch.rand(2000, 3, generator=torch.Generator().manual_seed(0)).double() * 20 - 10
+    ground[:, 2] = TARGET[2]
+    views = side_by_side(10, 10)
+    poses = views.world_from_camera.clone()
+    poses[:, :2, 3] = TARGET[:2] + 20 * (poses[:, :2, 3] - TARGET[:2])
+    region = find_region(replace(views, world_from_camera=poses), ground, "object")
+    assert abs(float(region.centre[2] - TARGET[2])) < 0.1
+
+
+def test_points_far_from_the_focus_are_found_too():
+    # All axes meet far above the target's plane, and all points are out of reach from there.
+    points = TARGET + 0.2 * sphere_points(300)
+    beyond = TARGET + torch.tensor([0.0, 0.0, 60.0], dtype=torch.float64)
+    places = TARGET + torch.tensor([[5 * math.cos(a), 5 * math.sin(a), -1.0] for a in range(6)], dtype=torch.float64)
+    views = ring_views(6, TARGET, size=800, focal=100.0)
+    views = replace(views, world_from_camera=torch.stack([look_at(place, beyond) for place in places]))
+    region = find_region(views, points, "object")
+    assert "SfM points" in region.how and float((region.centre - TARGET).norm()) + 0.2 < region.radius
+
+
 def test_an_empty_mask_is_believed_only_where_the_object_is_out_of_frame():
     views = masked_views()
     assert views.masks is not None
@@ -134,7 +209,7 @@ def test_focus_survives_cameras_that_look_elsewhere():
     poses = views.world_from_camera.clone()
     for index in (2, 9, 15):
         poses[index] = look_at(poses[index, :, 3], torch.tensor([4.0, 4.0, -3.0], dtype=torch.float64))
-    assert float((focus_point(replace(views, world_from_camera=poses)) - TARGET).norm()) < 0.1
+    assert float((focus_of_axes(replace(views, world_from_camera=poses)).point - TARGET).norm()) < 0.1
 
 
 @pytest.mark.parametrize("spread_degrees", [0.0, 0.1, -3.0])

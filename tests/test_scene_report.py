@@ -14,6 +14,7 @@ from rich.console import Console
 
 from neus_ns.cli.data import Check, entrypoint
 from neus_ns.data.datamanager import SurfaceDataManagerConfig
+from neus_ns.data.region_masks import INVERTED_REMARK
 from neus_ns.data.region_options import RegionOptions
 from neus_ns.data.report.advice import assumptions, warnings
 from neus_ns.data.report.angles import Angles, view_angles
@@ -134,6 +135,7 @@ BAD = {
         "share_of_points_inside": None,
         "region_how": "cameras alone: half way",
     },
+    "white all along the photographs' edges": {"region_how": f"visual hull of 40 masks{INVERTED_REMARK}"},
     "Only 1.0% of the SfM points": {"share_of_points_inside": 0.01},
 }
 

@@ -1,4 +1,6 @@
-"""What a set of cameras looks at: the common point of their axes, and which points they have in frame."""
+"""What a set of cameras looks at: the common point of their axes, or of what they show, and which points they see."""
+
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -8,7 +10,7 @@ from neus_ns.data.views import Views
 
 # Rounds of reweighting, after which single cameras that look elsewhere no longer pull at the common point.
 _ROUNDS = 10
-# Mean squared sine of the angle between the axes and a direction below which (about two degrees) the axes do not say
+# Mean squared sine of the angle between the rays and a direction below which (about two degrees) the rays do not say
 # where along that direction the common point lies.
 _LEAST_PARALLAX = 1e-3
 
@@ -28,19 +30,45 @@ def share_ahead(views: Views, point: Float[Tensor, "3"]) -> float:
     return float(ahead.double().mean())
 
 
-def focus_point(views: Views) -> Float[Tensor, "3"]:
-    """The point closest to all optical axes, in float64; axes that miss the others' common point count less.
+@dataclass(frozen=True)
+class Focus:
+    """A point that cameras look at; not known where their rays leave its distance open, and it is a guess."""
 
-    Where the axes are parallel they do not say how far away that point is, and where they diverge they meet behind the
+    point: Float[Tensor, "3"]
+    is_known: bool
+
+
+def focus_of_axes(views: Views) -> Focus:
+    """The point closest to all optical axes, in float64."""
+    return _common_point(views, viewing_directions(views))
+
+
+def focus_of_masks(views: Views) -> Focus:
+    """The point closest to all rays through the middles of what the masks show, which in each of them is something.
+
+    Where cameras look past the object, or all the same way, this finds it, though masks that the frame cuts off bend
+    their rays.
+    """
+    assert views.masks is not None
+    middles = torch.stack([mask.nonzero().double().add(0.5).mean(0) for mask in views.masks]).to(views.fx)
+    x, y = (middles[:, 1] - views.cx) / views.fx, (views.cy - middles[:, 0]) / views.fy
+    rays = (views.world_from_camera[:, :, :3] @ torch.stack([x, y, -torch.ones_like(x)], dim=-1)[:, :, None])[..., 0]
+    return _common_point(views, torch.nn.functional.normalize(rays.double(), dim=-1))
+
+
+def _common_point(views: Views, directions: Float[Tensor, "views 3"]) -> Focus:
+    """The point closest to one ray from each camera; those that miss the others' common point count less.
+
+    Where the rays are parallel they do not say how far away that point is, and where they diverge they meet behind the
     cameras. Both are answered by a guess: twice the cameras' spread ahead of their middle.
     """
-    centres, directions = camera_centres(views), viewing_directions(views)
+    centres = camera_centres(views)
     middle = centres.mean(0)
     spread = (centres - middle).norm(dim=-1).median()
     guess = middle + 2 * spread * directions.mean(0)
     across = torch.eye(3).to(centres) - directions[:, :, None] * directions[:, None, :]
     weights = torch.ones_like(centres[:, 0])
-    point = guess
+    point, is_known = guess, False
     for _ in range(_ROUNDS):
         weights = weights / weights.sum()
         matrix = (weights[:, None, None] * across).sum(0)
@@ -48,10 +76,11 @@ def focus_point(views: Views) -> Float[Tensor, "3"]:
         parallax, basis = torch.linalg.eigh(matrix)
         known = (basis.T @ target) / parallax.clamp(min=_LEAST_PARALLAX)
         point = basis @ torch.where(parallax > _LEAST_PARALLAX, known, basis.T @ guess)
+        is_known = bool((parallax > _LEAST_PARALLAX).all())
         miss = (across @ (point - centres)[:, :, None])[..., 0].norm(dim=-1)
-        # The floor keeps one axis that happens to pass through the point from deciding alone.
+        # The floor keeps one ray that happens to pass through the point from deciding alone.
         weights = 1 / torch.maximum(miss, 0.5 * miss.median() + 1e-9 * (1 + spread))
-    return point if share_ahead(views, point) > 0.5 else guess
+    return Focus(point, is_known) if share_ahead(views, point) > 0.5 else Focus(guess, False)
 
 
 def share_in_frame(views: Views, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:

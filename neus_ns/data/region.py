@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neus_ns.data.focus import camera_centres, focus_point, share_ahead, share_in_frame, viewing_directions
+from neus_ns.data.focus import Focus, camera_centres, focus_of_axes, share_ahead, share_in_frame, viewing_directions
 from neus_ns.data.frame import SceneFrame, similarity
 from neus_ns.data.region_masks import hull_ball
 from neus_ns.data.region_options import SceneType
@@ -68,23 +68,23 @@ def find_region(
     """
     if scene_type == "indoor":
         return _room(views_parser, points_parser)
-    focus = focus_point(views_parser)
-    if share_ahead(views_parser, focus) <= 0.5:
+    focus = focus_of_axes(views_parser)
+    if share_ahead(views_parser, focus.point) <= 0.5:
         raise InputError(
             f"The cameras look away from each other, not at a common {scene_type} scene; choose the scene type "
             "`indoor` if they stand in a room, else check the poses (OpenGL axes, camera to world)."
         )
     if views_parser.masks is not None:
         names = mask_names or [f"number {index + 1} of the training views" for index in range(len(views_parser.masks))]
-        centre, radius = hull_ball(views_parser, focus, names)
-        nearest = _camera_distances(views_parser, centre).min()
-        remark = ", which reaches out to the cameras" if radius > nearest else ""
-        return Region(centre, radius, f"visual hull of {len(names)} masks{remark}")
+        ball = hull_ball(views_parser, focus, names)
+        nearest = _camera_distances(views_parser, ball.centre).min()
+        remark = ", which reaches out to the cameras" if ball.radius > nearest else ""
+        return Region(ball.centre, ball.radius, f"visual hull of {len(names)} masks{remark}{ball.remark}")
     if given is not None:
         return given
-    looked_at = None if points_parser is None else _points_looked_at(views_parser, points_parser)
+    looked_at = None if points_parser is None else _points_looked_at(views_parser, points_parser, focus.is_known)
     if looked_at is None:
-        return _from_cameras(views_parser, focus, scene_type)
+        return _from_cameras(views_parser, focus.point, scene_type)
     return _from_points(views_parser, focus, looked_at, scene_type)
 
 
@@ -122,27 +122,41 @@ def _thinned(views: Views, points: Float[Tensor, "points 3"]) -> Float[Tensor, "
     return points[:: max(1, -(-len(points) // _MOST_POINTS))]
 
 
-def _points_looked_at(views: Views, points: Float[Tensor, "points 3"]) -> Float[Tensor, "chosen 3"] | None:
-    """The points in frame of most cameras, of fewer if there are too few such points, or None."""
+def _points_looked_at(
+    views: Views, points: Float[Tensor, "points 3"], from_around: bool
+) -> Float[Tensor, "chosen 3"] | None:
+    """The points in frame of most cameras, of fewer if there are too few such points, or None.
+
+    Of cameras that all look the same way, as along a street or down from the air, two are enough.
+    """
     points = _thinned(views, points)
     shares = share_in_frame(views, points)
-    for least_share in (0.7, 0.5, 0.3):
+    for least_share in (0.7, 0.5, 0.3, *([] if from_around else [2 / len(views.fx)])):
         if int((shares >= least_share).sum()) >= _LEAST_POINTS:
             return points[shares >= least_share]
     return None
 
 
-def _from_points(
-    views: Views, focus: Float[Tensor, "3"], points: Float[Tensor, "points 3"], scene_type: SceneType
-) -> Region:
+def _from_points(views: Views, focus: Focus, points: Float[Tensor, "points 3"], scene_type: SceneType) -> Region:
+    """The extent of the points around the cameras' focus; around their own middle if nobody knows better."""
+    middle = points.median(0).values
+    for start in (focus.point, middle) if focus.is_known else (middle,):
+        found = _extent_around(views, start, points, scene_type)
+        if found is not None:
+            return found
+    return _from_cameras(views, focus.point, scene_type)
+
+
+def _extent_around(
+    views: Views, centre: Float[Tensor, "3"], points: Float[Tensor, "points 3"], scene_type: SceneType
+) -> Region | None:
     """Trimmed extent of the points, each weighing less the further it lies from the centre on the cameras' scale."""
     count = len(points)
-    centre = focus
     for _ in range(4):
         reach = _camera_distances(views, centre).median()
         distance = (points - centre).norm(dim=-1)
         if int((distance < reach).sum()) < _LEAST_POINTS:
-            return _from_cameras(views, focus, scene_type)
+            return None
         # Surroundings that all cameras see behind the object (table, wall) fade out smoothly.
         weights = (1 + (2 * distance / reach) ** 2) ** -2 * (distance < reach)
         low, high = (_weighted_quantile(points, weights, share) for share in (0.02, 0.98))

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from neus_ns.data.focus import camera_centres
+from neus_ns.data.focus import Focus, camera_centres, focus_of_masks
 from neus_ns.data.hull import (
     LEAST_WITNESSES,
     PIXEL_SLACK,
@@ -36,22 +36,80 @@ _FEW_VIEWS = 0.2
 _MOST_VIEWS = 0.5
 # An empty mask is believed unless so much of the others' hull lies in its frame.
 _MISSED_SHARE = 0.9
-# Pixels along the frame that are object in most masks: background and object are probably swapped.
+# Pixels along the frame that are object in most masks: background and object may be swapped.
 _INVERTED_SHARE = 0.95
+# Said of a region whose masks look like that, and may yet be right.
+INVERTED_REMARK = ", though most masks are white all along their edges"
 
 
-def hull_ball(views: Views, focus: Float[Tensor, "3"], mask_names: Sequence[str]) -> tuple[Float[Tensor, "3"], float]:
-    """Centre and radius of a ball around the visual hull, found coarsely around the cameras' focus and then refined."""
+@dataclass(frozen=True)
+class HullBall:
+    """A ball around the visual hull, and what else is to be said of it, each after a comma."""
+
+    centre: Float[Tensor, "3"]
+    radius: float
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class _Cube:
+    """Cells around a place, and how many views have each of them in frame and on their masks."""
+
+    centre: Float[Tensor, "3"]
+    half_side: float
+    witnesses: Int64[Tensor, "r r r"]
+
+    @property
+    def most(self) -> int:
+        return int(self.witnesses.max())
+
+    @property
+    def least(self) -> int:
+        """So many witnesses make a cell one of the hull."""
+        return max(LEAST_WITNESSES, math.ceil(_LEAST_SHARE * self.most))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the hull is cut off by the cube's faces."""
+        hull = self.witnesses >= self.least
+        return any(bool(hull.select(axis, end).any()) for axis in range(3) for end in (0, -1))
+
+
+def hull_ball(views: Views, focus: Focus, mask_names: Sequence[str]) -> HullBall:
+    """A ball around the visual hull, found coarsely around what the cameras look at and then refined."""
     assert views.masks is not None
     shows_object = [bool(mask.any()) for mask in views.masks]
     chosen = [index for index, shows in enumerate(shows_object) if shows]
     if len(chosen) < 2:
         raise InputError("Fewer than two masks mark any object; paint the object white in the masks, or remove them.")
+    look_inverted = _look_inverted(views.masks)
+    if look_inverted:
+        _refuse_inverted(views, focus, mask_names[chosen[0]])
+    showing = _reduced(select_views(views, chosen))
     # Not sparing cells at the frames' edges: where several frames end together they would leave islands.
-    prepared = silhouettes(_reduced(select_views(views, chosen)), beyond_frame_is_object=False)
-    centre, half_side, witnesses = _coarse_witnesses(views, prepared, focus, [mask_names[index] for index in chosen])
-    least = _least_witnesses(witnesses)
-    hull = witnesses >= least
+    prepared = silhouettes(showing, beyond_frame_is_object=False)
+    cube = _coarse_cube(camera_centres(views), showing, prepared, focus, [mask_names[index] for index in chosen])
+    cells = _refined(prepared, cube.centre, cube.half_side, cube.witnesses >= cube.least, cube.least)
+    ball = _ball_around(cells, ", open behind" if cube.is_open else "")
+    empty = [index for index, shows in enumerate(shows_object) if not shows]
+    if empty:
+        _require_out_of_sight(select_views(views, empty), cells, [mask_names[index] for index in empty])
+    return replace(ball, remark=ball.remark + INVERTED_REMARK) if look_inverted else ball
+
+
+def _ball_around(cells: Float[Tensor, "n 3"], remark: str) -> HullBall:
+    middle = (cells.amin(0) + cells.amax(0)) / 2
+    return HullBall(middle, _MARGIN * float((cells - middle).norm(dim=-1).max()), remark)
+
+
+def _refined(
+    prepared: list[Silhouette],
+    centre: Float[Tensor, "3"],
+    half_side: float,
+    hull: Bool[Tensor, "r r r"],
+    least: int,
+) -> Float[Tensor, "n 3"]:
+    """Centres of what is left of a cube's hull in cubes laid ever closer around it."""
     for resolution in (_COARSE, _FINE):
         points = _kept_centres(hull, centre, half_side)
         cell = 2 * half_side / hull.shape[0]
@@ -62,12 +120,7 @@ def hull_ball(views: Views, focus: Float[Tensor, "3"], mask_names: Sequence[str]
             # Finer cells can all vanish where poses and masks agree only just; the coarser answer then stands.
             break
         centre, half_side, hull = refined_centre, refined_half_side, refined
-    points = _kept_centres(hull, centre, half_side)
-    middle = (points.amin(0) + points.amax(0)) / 2
-    empty = [index for index, shows in enumerate(shows_object) if not shows]
-    if empty:
-        _require_out_of_sight(select_views(views, empty), points, [mask_names[index] for index in empty])
-    return middle, _MARGIN * float((points - middle).norm(dim=-1).max())
+    return _kept_centres(hull, centre, half_side)
 
 
 def _reduced(views: Views) -> Views:
@@ -117,49 +170,69 @@ def select_views(views: Views, chosen: list[int]) -> Views:
     )
 
 
-def _least_witnesses(witnesses: Int64[Tensor, "r r r"]) -> int:
-    return max(LEAST_WITNESSES, math.ceil(_LEAST_SHARE * int(witnesses.max())))
-
-
 def _kept_centres(hull: Bool[Tensor, "r r r"], centre: Float[Tensor, "3"], half_side: float) -> Float[Tensor, "n 3"]:
     return cell_centres(centre, half_side, hull.shape[0], hull.flatten().nonzero()[:, 0])
 
 
-def _coarse_witnesses(
-    views: Views, prepared: list[Silhouette], focus: Float[Tensor, "3"], names: list[str]
-) -> tuple[Float[Tensor, "3"], float, Int64[Tensor, "r r r"]]:
-    """A cube around the focus whose hull ends inside it: up to the nearest camera, else the median or the farthest."""
-    distances = (camera_centres(views) - focus).norm(dim=-1)
-    nearest = max(float(distances.min()), 0.1 * float(distances.median()))
-    count = len(prepared)
-    found = None
-    for half_side in sorted({nearest, float(distances.median()), float(distances.max())}):
-        witnesses = witness_grid(prepared, focus, half_side, _COARSE, PIXEL_SLACK)
-        if int(witnesses.max()) < max(LEAST_WITNESSES, _FEW_VIEWS * count):
-            continue
-        found = found or (focus, half_side, witnesses)
-        if _touched_faces(witnesses >= _least_witnesses(witnesses)) == 0:
-            found = focus, half_side, witnesses
-            break
-    if found is None or int(found[2].max()) < _MOST_VIEWS * count:
-        _blame_single_masks(prepared, focus, nearest, names)
+def _coarse_cube(
+    centres: Float[Tensor, "cameras 3"], showing: Views, prepared: list[Silhouette], focus: Focus, names: list[str]
+) -> _Cube:
+    """A cube whose hull ends inside it: around the cameras' focus if possible, else around that of the masks."""
+    found = _cube_around(centres, prepared, focus.point)
+    if found is None or found.is_open:
+        of_masks = focus_of_masks(showing)
+        other = _cube_around(centres, prepared, of_masks.point) if of_masks.is_known else None
+        # Where the axes leave the distance open, the first cube is around a mere guess.
+        if other is not None and (found is None or not other.is_open or not focus.is_known):
+            found = other
+    if found is None or found.most < _MOST_VIEWS * len(prepared):
+        _blame_single_masks(centres, prepared, focus.point if found is None else found.centre, names)
     if found is None:
         raise InputError(
             f"The masks ({names[0]} first) disagree with the camera poses and leave no visual hull; check that the "
             "object is white in the masks and that masks, photographs and poses belong together."
         )
-    all_around = _touched_faces(found[2] >= LEAST_WITNESSES) == 6
-    if all_around and views.masks is not None and _look_inverted(views.masks):
-        raise InputError(
-            f"The masks seem to mark the background instead of the object ({names[0]} first): they are white all along "
-            "the photographs' edges; invert them."
-        )
     return found
 
 
-def _touched_faces(hull: Bool[Tensor, "r r r"]) -> int:
-    faces = [hull.select(axis, end) for axis in range(3) for end in (0, -1)]
-    return sum(bool(face.any()) for face in faces)
+def _cube_around(
+    centres: Float[Tensor, "cameras 3"], prepared: list[Silhouette], middle: Float[Tensor, "3"]
+) -> _Cube | None:
+    """A cube up to the nearest camera, or else the median or the farthest, whose hull ends inside it.
+
+    The first with a hull if in none it ends; None if there is no hull in any.
+    """
+    distances = (centres - middle).norm(dim=-1)
+    found = None
+    for half_side in sorted({_near(distances), float(distances.median()), float(distances.max())}):
+        cube = _Cube(middle, half_side, witness_grid(prepared, middle, half_side, _COARSE, PIXEL_SLACK))
+        if cube.most < max(LEAST_WITNESSES, _FEW_VIEWS * len(prepared)):
+            continue
+        found = found or cube
+        if not cube.is_open:
+            return cube
+    return found
+
+
+def _near(distances: Float[Tensor, " cameras"]) -> float:
+    """How near the nearest camera is, though one that nearly touches the place says nothing."""
+    return max(float(distances.min()), 0.1 * float(distances.median()))
+
+
+def _refuse_inverted(views: Views, focus: Focus, first: str) -> None:
+    """Refuse masks that are white along their edges if what they call background is one compact object.
+
+    Close-ups can fill their frames, and passers-by may be masked out, but neither leaves a hull of the background that
+    the views agree on. A mask that is white all over says that there is no background, and counts.
+    """
+    assert views.masks is not None
+    swapped = _reduced(replace(views, masks=[~mask for mask in views.masks]))
+    cube = _cube_around(camera_centres(views), silhouettes(swapped, beyond_frame_is_object=False), focus.point)
+    if cube is not None and not cube.is_open and cube.most >= _MOST_VIEWS * len(views.masks):
+        raise InputError(
+            f"The masks seem to mark the background instead of the object ({first} first): they are white all along "
+            "the photographs' edges; invert them."
+        )
 
 
 def _look_inverted(masks: "Sequence[Bool[Tensor, '_h _w']]") -> bool:
@@ -171,9 +244,10 @@ def _look_inverted(masks: "Sequence[Bool[Tensor, '_h _w']]") -> bool:
 
 
 def _blame_single_masks(
-    prepared: list[Silhouette], focus: Float[Tensor, "3"], half_side: float, names: list[str]
+    centres: Float[Tensor, "cameras 3"], prepared: list[Silhouette], focus: Float[Tensor, "3"], names: list[str]
 ) -> None:
     """Refuse a few masks that cut away a place which most of the others agree on."""
+    half_side = _near((centres - focus).norm(dim=-1))
     index: Int64[Tensor, " cells"] = torch.arange(_COARSE**3, device=focus.device)
     points = cell_centres(focus, half_side, _COARSE, index).to(prepared[0].camera_from_world)
     cell_radius = math.sqrt(3.0) * half_side / _COARSE

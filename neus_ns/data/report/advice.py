@@ -5,6 +5,7 @@ Options are named as `ns-train neus-hash` takes them. A warning is one sentence 
 
 from dataclasses import dataclass
 
+from neus_ns.data.region_masks import INVERTED_REMARK
 from neus_ns.data.report.facts import SceneFacts
 
 _LEAST_DIAMETER_PX = 20
@@ -105,6 +106,11 @@ def _place_warnings(facts: SceneFacts) -> list[str]:
         found.append(
             "There are neither masks nor SfM points, so the region of interest is a guess from the cameras alone; add "
             "one of them, or set --pipeline.region.centre and --pipeline.region.radius."
+        )
+    if INVERTED_REMARK in facts.region_how:
+        found.append(
+            "Most masks are white all along the photographs' edges, as if they marked the background; look at the "
+            "picture of the scene, and invert the masks if black is the object."
         )
     share = facts.share_of_points_inside
     if share is not None and share < _LEAST_POINTS_INSIDE:
