@@ -103,6 +103,15 @@ def side_by_side(columns: int = 3, rows: int = 2) -> Views:
     return replace(views, world_from_camera=poses)
 
 
+def near_side(views: Views, count: int = 600) -> Float[Tensor, "points 3"]:
+    """Points of the ball's surface that more than half of the cameras see, and a few mistakes along their rays."""
+    points = TARGET + RADIUS * sphere_points(count)
+    to_cameras = views.world_from_camera[None, :, :, 3] - points[:, None]
+    facing = (to_cameras * (points - TARGET)[:, None]).sum(-1) > 0
+    seen = points[facing.double().mean(1) > 0.5]
+    return torch.cat([seen, TARGET + 2.5 * (TARGET - views.world_from_camera[:3, :, 3])])
+
+
 def test_inverted_masks_are_refused_though_no_camera_looks_up():
     views = with_masks(arc_views(330.0, 12), sphere_hits(TARGET, RADIUS))
     assert views.masks is not None
@@ -134,6 +143,8 @@ def test_cameras_side_by_side_find_what_their_masks_show():
     region = find_region(with_masks(views, sphere_hits(TARGET, RADIUS)), None, "object")
     assert float((region.centre - TARGET).norm()) + RADIUS < region.radius < 3.0
     assert "open behind" in region.how
+    bounded = find_region(with_masks(views, sphere_hits(TARGET, RADIUS)), near_side(views), "object")
+    assert float((bounded.centre - TARGET).norm()) + RADIUS < bounded.radius < 0.6 * region.radius
 
 
 def test_cameras_side_by_side_find_the_points_they_look_at():
@@ -158,6 +169,32 @@ def test_points_far_from_the_focus_are_found_too():
     views = replace(views, world_from_camera=torch.stack([look_at(place, beyond) for place in places]))
     region = find_region(views, points, "object")
     assert "SfM points" in region.how and float((region.centre - TARGET).norm()) + 0.2 < region.radius
+
+
+@pytest.mark.parametrize("degrees", [10.0, 30.0])
+def test_points_on_the_object_bound_a_hull_that_is_open_behind(degrees: float):
+    views = with_masks(arc_views(degrees), sphere_hits(TARGET, RADIUS))
+    whole = find_region(views, None, "object")
+    assert whole.how == "visual hull of 6 masks, open behind"
+    region = find_region(views, near_side(views).float(), "object")
+    assert "SfM points on the object bound it" in region.how
+    assert float((region.centre - TARGET).norm()) + RADIUS <= region.radius < 0.7 * whole.radius
+
+
+def test_texture_on_a_small_part_of_the_object_loses_none_of_it():
+    views = with_masks(arc_views(20.0), sphere_hits(TARGET, RADIUS))
+    points = near_side(views)
+    patch = points[(points - points[0]).norm(dim=-1) < 0.6 * RADIUS]
+    region = find_region(views, patch, "object")
+    assert len(patch) >= 30 and "bound it" in region.how
+    assert float((region.centre - TARGET).norm()) + RADIUS <= region.radius
+    assert find_region(views, patch[:20], "object").how == "visual hull of 6 masks, open behind"
+
+
+def test_points_do_not_move_a_hull_that_ends():
+    views = masked_views()
+    alone, beside = (find_region(views, points, "object") for points in (None, background_points(500, 0.3)))
+    assert alone.radius == beside.radius and torch.equal(alone.centre, beside.centre) and alone.how == beside.how
 
 
 def test_an_empty_mask_is_believed_only_where_the_object_is_out_of_frame():

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from neus_ns.data.focus import Focus, camera_centres, focus_of_axes, share_ahead, share_in_frame, viewing_directions
 from neus_ns.data.frame import SceneFrame, similarity
+from neus_ns.data.points_on_masks import LEAST_POINTS
 from neus_ns.data.region_masks import hull_ball
 from neus_ns.data.region_options import SceneType
 from neus_ns.data.views import Views
@@ -24,8 +25,6 @@ from neus_ns.errors import InputError
 
 # More points than this are thinned out evenly: quantiles do not change by it.
 _MOST_POINTS = 50_000
-# Fewer points than this say too little about an extent.
-_LEAST_POINTS = 30
 _POINTS_MARGIN = 1.15
 # Added to that margin when all cameras look the same way: points then cover the near side of the object only.
 _ONE_SIDED_MARGIN = 0.3
@@ -60,8 +59,9 @@ def find_region(
 
     `given` is what the capture itself says of the object; only masks, which show it, are believed before that.
 
-    object      Masks: ball around the visual hull. Points: ball around those that most cameras look at, kept clear of
-                the cameras. Neither: half of the nearest camera's distance around the point that the cameras look at.
+    object      Masks: ball around the visual hull; where that is open behind, around what points on the object leave of
+                it. Points: ball around those that most cameras look at, kept clear of the cameras. Neither: half of the
+                nearest camera's distance around the point that the cameras look at.
     unbounded   As object, but the ball may hold cameras; without masks its radius is half to all of the median camera
                 distance. What lies beyond is left to the background model.
     indoor      Ball around the cameras and the points. Masks are not used, since they do not bound a room.
@@ -76,7 +76,8 @@ def find_region(
         )
     if views_parser.masks is not None:
         names = mask_names or [f"number {index + 1} of the training views" for index in range(len(views_parser.masks))]
-        ball = hull_ball(views_parser, focus, names)
+        points = None if points_parser is None else _thinned(views_parser, points_parser)
+        ball = hull_ball(views_parser, focus, names, points)
         nearest = _camera_distances(views_parser, ball.centre).min()
         remark = ", which reaches out to the cameras" if ball.radius > nearest else ""
         return Region(ball.centre, ball.radius, f"visual hull of {len(names)} masks{remark}{ball.remark}")
@@ -132,7 +133,7 @@ def _points_looked_at(
     points = _thinned(views, points)
     shares = share_in_frame(views, points)
     for least_share in (0.7, 0.5, 0.3, *([] if from_around else [2 / len(views.fx)])):
-        if int((shares >= least_share).sum()) >= _LEAST_POINTS:
+        if int((shares >= least_share).sum()) >= LEAST_POINTS:
             return points[shares >= least_share]
     return None
 
@@ -155,7 +156,7 @@ def _extent_around(
     for _ in range(4):
         reach = _camera_distances(views, centre).median()
         distance = (points - centre).norm(dim=-1)
-        if int((distance < reach).sum()) < _LEAST_POINTS:
+        if int((distance < reach).sum()) < LEAST_POINTS:
             return None
         # Surroundings that all cameras see behind the object (table, wall) fade out smoothly.
         weights = (1 + (2 * distance / reach) ** 2) ** -2 * (distance < reach)
@@ -193,7 +194,7 @@ def _room(views: Views, points: Float[Tensor, "points 3"] | None) -> Region:
         points = _thinned(views, points)
         # A point in a single camera's frame was never triangulated from there: it is a stray.
         seen = points[share_in_frame(views, points) * len(centres) >= 2]
-    if seen is None or len(seen) < _LEAST_POINTS:
+    if seen is None or len(seen) < LEAST_POINTS:
         middle = centres.mean(0)
         reach = float((centres - middle).norm(dim=-1).max())
         return Region(middle, _ROOM_FACTOR * reach, "cameras alone: a room twice as wide as their reach")

@@ -19,6 +19,7 @@ from neus_ns.data.hull import (
     silhouettes,
     witness_grid,
 )
+from neus_ns.data.points_on_masks import Reach, object_reach
 from neus_ns.data.views import Views
 from neus_ns.errors import InputError
 
@@ -75,8 +76,14 @@ class _Cube:
         return any(bool(hull.select(axis, end).any()) for axis in range(3) for end in (0, -1))
 
 
-def hull_ball(views: Views, focus: Focus, mask_names: Sequence[str]) -> HullBall:
-    """A ball around the visual hull, found coarsely around what the cameras look at and then refined."""
+def hull_ball(
+    views: Views, focus: Focus, mask_names: Sequence[str], points: Float[Tensor, "points 3"] | None = None
+) -> HullBall:
+    """A ball around the visual hull, found coarsely around what the cameras look at and then refined.
+
+    A hull that does not end, since it was seen from one side only, is bounded by the SfM points on the object where
+    these are enough.
+    """
     assert views.masks is not None
     shows_object = [bool(mask.any()) for mask in views.masks]
     chosen = [index for index, shows in enumerate(shows_object) if shows]
@@ -90,7 +97,9 @@ def hull_ball(views: Views, focus: Focus, mask_names: Sequence[str]) -> HullBall
     prepared = silhouettes(showing, beyond_frame_is_object=False)
     cube = _coarse_cube(camera_centres(views), showing, prepared, focus, [mask_names[index] for index in chosen])
     cells = _refined(prepared, cube.centre, cube.half_side, cube.witnesses >= cube.least, cube.least)
-    ball = _ball_around(cells, ", open behind" if cube.is_open else "")
+    ball = _ball_around(cells, "")
+    if cube.is_open:
+        cells, ball = _bounded(prepared, cells, cube.least, points)
     empty = [index for index, shows in enumerate(shows_object) if not shows]
     if empty:
         _require_out_of_sight(select_views(views, empty), cells, [mask_names[index] for index in empty])
@@ -108,19 +117,41 @@ def _refined(
     half_side: float,
     hull: Bool[Tensor, "r r r"],
     least: int,
+    reach: Reach | None = None,
 ) -> Float[Tensor, "n 3"]:
-    """Centres of what is left of a cube's hull in cubes laid ever closer around it."""
+    """Centres of what is left of a cube's hull, of that within reach if given, in cubes laid ever closer around it."""
     for resolution in (_COARSE, _FINE):
         points = _kept_centres(hull, centre, half_side)
         cell = 2 * half_side / hull.shape[0]
         low, high = points.amin(0), points.amax(0)
         refined_centre, refined_half_side = (low + high) / 2, float((high - low).max()) / 2 + cell
         refined = witness_grid(prepared, refined_centre, refined_half_side, resolution, PIXEL_SLACK) >= least
+        if reach is not None:
+            refined &= _within(reach, refined_centre, refined_half_side, resolution)
         if not refined.any():
             # Finer cells can all vanish where poses and masks agree only just; the coarser answer then stands.
             break
         centre, half_side, hull = refined_centre, refined_half_side, refined
     return _kept_centres(hull, centre, half_side)
+
+
+def _bounded(
+    prepared: list[Silhouette], cells: Float[Tensor, "n 3"], least: int, points: Float[Tensor, "points 3"] | None
+) -> tuple[Float[Tensor, "m 3"], HullBall]:
+    """What points on the object leave of an open hull, and its ball; the hull as it is where they do not bound it."""
+    ball = _ball_around(cells, ", open behind")
+    if points is None:
+        return cells, ball
+    reach = object_reach(prepared, points[(points - ball.centre).norm(dim=-1) <= ball.radius])
+    if reach is None:
+        return cells, ball
+    hull = witness_grid(prepared, reach.centre, reach.radius, _COARSE, PIXEL_SLACK) >= least
+    hull &= _within(reach, reach.centre, reach.radius, _COARSE)
+    if not hull.any():
+        return cells, ball
+    fewer = _refined(prepared, reach.centre, reach.radius, hull, least, reach)
+    smaller = _ball_around(fewer, f"{ball.remark}, where {reach.points} SfM points on the object bound it")
+    return (fewer, smaller) if smaller.radius < ball.radius else (cells, ball)
 
 
 def _reduced(views: Views) -> Views:
@@ -172,6 +203,12 @@ def select_views(views: Views, chosen: list[int]) -> Views:
 
 def _kept_centres(hull: Bool[Tensor, "r r r"], centre: Float[Tensor, "3"], half_side: float) -> Float[Tensor, "n 3"]:
     return cell_centres(centre, half_side, hull.shape[0], hull.flatten().nonzero()[:, 0])
+
+
+def _within(reach: Reach, centre: Float[Tensor, "3"], half_side: float, resolution: int) -> Bool[Tensor, "res res res"]:
+    index: Int64[Tensor, " cells"] = torch.arange(resolution**3, device=centre.device)
+    distance = (cell_centres(centre, half_side, resolution, index) - reach.centre).norm(dim=-1)
+    return (distance <= reach.radius).view(resolution, resolution, resolution)
 
 
 def _coarse_cube(

@@ -1,7 +1,7 @@
 """Which tracks are worth believing: those whose observations agree, on the object, and not far out."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from neus_ns.data.hull import Silhouettes, sight
@@ -14,7 +14,7 @@ _MAD_TO_DEVIATION = 1.4826
 # A point of the object was found within the masks of at least so many of its photographs ...
 _LEAST_SHARE_INSIDE = 0.75
 # ... and of all that look at its place at most so many show background there, more than a pixel from the outline.
-_LARGEST_SHARE_OFF, _OUTLINE_PX = 0.05, 1.5
+_LARGEST_SHARE_OFF, OUTLINE_PX = 0.05, 1.5
 # Points further from the middle than this many times the distance that nine in ten keep are mistakes.
 _FAR_OUT = 5.0
 
@@ -46,13 +46,20 @@ def on_object(tracks: SfmTracks, views: Views) -> SfmTracks:
     for silhouette, start, stop in zip(prepared, bounds[:-1], bounds[1:], strict=True):
         found = sight(silhouette, points[tracks.point[start:stop]], 0.0, 0.0)
         inside[start:stop] = found.in_frame & ~found.is_background
-        anywhere = sight(silhouette, points, 0.0, _OUTLINE_PX)
+        anywhere = sight(silhouette, points, 0.0, OUTLINE_PX)
         in_frame += anywhere.in_frame
         off += anywhere.is_background
     seen = torch.bincount(tracks.point, minlength=len(tracks))
     inside_times = torch.bincount(tracks.point[inside], minlength=len(tracks))
     mostly = (seen > 0) & (inside_times >= _LEAST_SHARE_INSIDE * seen)
-    return tracks.subset(mostly & (off <= _LARGEST_SHARE_OFF * in_frame), inside)
+    return tracks.subset(mostly & nearly_on_masks(in_frame, off), inside)
+
+
+def nearly_on_masks(
+    times_in_frame: Int64[Tensor, " points"], times_off: Int64[Tensor, " points"]
+) -> Bool[Tensor, " points"]:
+    """Which points hardly any view that has them in frame shows beside the object, `OUTLINE_PX` from its outline."""
+    return times_off <= _LARGEST_SHARE_OFF * times_in_frame
 
 
 def near_the_rest(tracks: SfmTracks) -> SfmTracks:
