@@ -2,6 +2,7 @@
 
 import json
 import math
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,22 @@ def valid_capture(folder: Path, masks: bool = True) -> Capture:
 
 def set_pose(capture: Capture, row: int, column: int, value: float) -> None:
     capture.frames[1]["transform_matrix"][row][column] = value
+
+
+def cloud_bytes(kind: str = "binary_little_endian", before: str = "", count: int = 20) -> bytes:
+    """A cloud of points of 15 bytes or 6 numbers each."""
+    properties = [f"property float {axis}\n" for axis in "xyz"] + [f"property uchar {name}\n" for name in "rgb"]
+    header = (
+        f"ply\nformat {kind} 1.0\ncomment made here\n{before}element vertex {count}\n{''.join(properties)}end_header\n"
+    )
+    order = ">" if kind == "binary_big_endian" else "<"
+    point = struct.pack(f"{order}3f3B", 1.25, 2.5, 3.75, 100, 100, 100)
+    return header.encode() + count * (b"1.25 2.50 3.75 100 100 100\n" if kind == "ascii" else point)
+
+
+def write_cloud(capture: Capture, content: bytes, name: str = "cloud.ply") -> None:
+    capture.meta["ply_file_path"] = name
+    (capture.folder / name).write_bytes(content)
 
 
 def truncate(path: Path) -> None:
@@ -260,6 +277,36 @@ MALFORMED: dict[str, tuple[Callable[[Capture], object], str, str]] = {
         "transforms.json",
         "`ply_file_path` is not a file name",
     ),
+    "points cut short": (
+        lambda c: write_cloud(c, cloud_bytes()[:-20]),
+        "cloud.ply",
+        "ends after 18 of 20 points; copy or export the file again",
+    ),
+    "points of text cut short": (
+        lambda c: write_cloud(c, cloud_bytes("ascii")[:-20]),
+        "cloud.ply",
+        "ends after 19 of 20 points",
+    ),
+    "points behind faces cut short": (
+        lambda c: write_cloud(c, cloud_bytes(before="element face 2\nproperty list uchar int vertex_indices\n")),
+        "cloud.ply",
+        "ends after 19 of 20 points",
+    ),
+    "points whose header is cut short": (
+        lambda c: write_cloud(c, cloud_bytes()[:60]),
+        "cloud.ply",
+        "is not a PLY file that can be read",
+    ),
+    "points in a file without a vertex": (
+        lambda c: write_cloud(c, b"ply\nformat ascii 1.0\nelement face 0\nend_header\n"),
+        "cloud.ply",
+        "is not a PLY file that can be read",
+    ),
+    "points in a picture": (
+        lambda c: c.meta.update(ply_file_path="images/0.png"),
+        "images/0.png",
+        "is not a PLY file that can be read; copy or export the file again, or remove `ply_file_path`",
+    ),
     "split list that is a number": (
         lambda c: c.meta.update(ALL_SPLITS, train_filenames=3),
         "transforms.json",
@@ -377,6 +424,13 @@ VALID: dict[str, Callable[[Capture], object]] = {
     "half-size copies": lambda c: large_with_half_size_copies(c, True),
     "half-size copies of photographs only": lambda c: large_with_half_size_copies(c, False),
     "fisheye": lambda c: c.meta.update(camera_model="OPENCV_FISHEYE"),
+    "points": lambda c: write_cloud(c, cloud_bytes()),
+    "points of text": lambda c: write_cloud(c, cloud_bytes("ascii").rstrip()),
+    "points of text with other ends of lines": lambda c: write_cloud(c, cloud_bytes("ascii").replace(b"\n", b"\r\n")),
+    "points, big-endian": lambda c: write_cloud(c, cloud_bytes("binary_big_endian") + b"more"),
+    "no points": lambda c: write_cloud(c, cloud_bytes(count=0)),
+    "points in another format": lambda c: write_cloud(c, b"1.0 2.0 3.0\n", "cloud.xyz"),
+    "points that are absent": lambda c: c.meta.update(ply_file_path="nowhere.ply"),
     "applied": lambda c: c.meta.update(applied_transform=np.eye(4)[:3].tolist(), applied_scale=2.0),
 }
 

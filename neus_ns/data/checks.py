@@ -2,7 +2,7 @@
 
 nerfstudio's parser answers a malformed capture with a bare assertion, a shape mismatch, or silently wrong cameras. Here
 the same rules are read first: what the parser takes globally or per frame, and where it looks for images and masks.
-`checks_files` looks at images and masks, `checks_poses` at the camera poses.
+`checks_files` looks at images and masks, `checks_poses` at the camera poses, `checks_cloud` at the point cloud.
 """
 
 import json
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from nerfstudio.cameras.cameras import CAMERA_MODEL_TO_TYPE
 
+from neus_ns.data.checks_cloud import check_cloud, named_cloud
 from neus_ns.data.checks_files import check_files
 from neus_ns.data.checks_lens import check_distortion, number
 from neus_ns.data.checks_poses import check_poses
@@ -51,6 +52,9 @@ def check_capture(data: Path, downscale_factor: int | None = None, eval_mode: st
     _check_frames_models(meta, frames, json_path)
     check_poses(frames, json_path)
     check_files(frames, sizes, json_path, downscale_factor)
+    cloud = named_cloud(meta, json_path)
+    if cloud is not None and cloud.is_file():
+        check_cloud(cloud, json_path)
     check_split_lists(meta, frames, json_path)
     if eval_mode == "filename" and "train_filenames" not in meta:
         check_split_names([Path(frame["file_path"]) for frame in frames], json_path)
