@@ -10,6 +10,7 @@ import torch
 import tyro
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 from nerfstudio.data.datasets.base_dataset import InputDataset
+from nerfstudio.utils.rich_utils import CONSOLE
 from PIL import Image
 
 from neus_ns.data.datamanager import SurfaceDataManager, SurfaceDataManagerConfig
@@ -282,6 +283,19 @@ def test_absent_points_neither_prompt_nor_fail(tmp_path: Path, names_file: bool)
     (folder / "colmap/sparse/0").mkdir(parents=True)
     data = manager(folder, test_mode="inference")
     assert data.points_parser() is None
+
+
+@pytest.mark.parametrize("name", ["nowhere [1].ply", "images", "", None])
+def test_a_named_cloud_that_is_absent_is_told_of_once(tmp_path: Path, monkeypatch, name: str | None) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(CONSOLE, "log", lambda line, **_: told.append(line))
+    folder = capture(tmp_path, ply_file_path=name)
+    assert manager(folder).points_parser() is None
+    lines = [line for line in told if "ply_file_path" in line]
+    assert len(lines) == (1 if name else 0) and all(str(folder / str(name)) in line for line in lines)
+    # A finished run has no more use for the points.
+    manager(folder, test_mode="inference")
+    assert len([line for line in told if "ply_file_path" in line]) == len(lines)
 
 
 def test_present_points_follow_the_cameras_into_the_parser_frame(tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 from nerfstudio.data.dataparsers.blender_dataparser import BlenderDataParserConfig
 from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParserConfig
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
+from nerfstudio.utils.rich_utils import CONSOLE
 
 from neus_ns.data.checks import check_capture, check_exists
+from neus_ns.data.checks_cloud import named_cloud
 from neus_ns.data.checks_splits import check_split_options
 from neus_ns.data.sources.auto import AutoDataParserConfig
 from neus_ns.data.sources.blender import blender_folder_config
@@ -30,7 +32,7 @@ def settled(dataparser: DataParserConfig, data: Path, photographs_needed: bool) 
     if isinstance(dataparser, NerfstudioDataParserConfig):
         if photographs_needed:
             check_capture(data, dataparser.downscale_factor, dataparser.eval_mode)
-        return _with_present_points(dataparser, data)
+        return _with_present_points(dataparser, data, photographs_needed)
     # nerfstudio's own parsers, when named on the command line.
     if type(dataparser) is ColmapDataParserConfig:
         return colmap_folder_config(dataparser, data)
@@ -49,7 +51,9 @@ def _with_whole_factor(dataparser: DataParserConfig) -> DataParserConfig:
     return replace(dataparser, **{"downscale_factor": int(factor)})
 
 
-def _with_present_points(dataparser: NerfstudioDataParserConfig, data: Path) -> NerfstudioDataParserConfig:
+def _with_present_points(
+    dataparser: NerfstudioDataParserConfig, data: Path, says_absent: bool
+) -> NerfstudioDataParserConfig:
     """nerfstudio's own parser with SfM points loaded where the capture names a file of them, and only there.
 
     nerfstudio's default is not to load them, which suits methods that do not look at them. Asked for points that are
@@ -58,6 +62,14 @@ def _with_present_points(dataparser: NerfstudioDataParserConfig, data: Path) -> 
     json_path = data if data.suffix == ".json" else data / "transforms.json"
     if not json_path.is_file():
         return dataparser
-    name = json.loads(json_path.read_text(encoding="utf-8")).get("ply_file_path")
-    has_points = isinstance(name, str) and (json_path.parent / name).is_file()
+    cloud = named_cloud(json.loads(json_path.read_text(encoding="utf-8")), json_path)
+    has_points = cloud is not None and cloud.is_file()
+    if cloud is not None and not has_points and says_absent:
+        # Paths may hold brackets, which the console would take for its own.
+        CONSOLE.log(
+            f"{cloud}, which `ply_file_path` of {json_path.name} names, is no file, so no points are read from it; put "
+            "it there or correct the name.",
+            style="yellow",
+            markup=False,
+        )
     return replace(dataparser, load_3D_points=has_points)
