@@ -16,6 +16,8 @@ from PIL import Image
 from neus_ns.data.datamanager import SurfaceDataManager, SurfaceDataManagerConfig
 from neus_ns.data.dataset import SurfaceDataset
 from neus_ns.data.decode import mask_coverage
+from neus_ns.data.region_options import RegionOptions
+from neus_ns.data.survey import survey
 from neus_ns.errors import InputError
 from neus_ns.pixels.uniform import UniformPixelSampler
 
@@ -247,6 +249,21 @@ def test_views_hold_the_training_cameras_and_masks(tmp_path: Path) -> None:
     assert loaded.masks is not None and at_inference.masks is not None
     for a, b in zip(loaded.masks, at_inference.masks, strict=True):
         assert torch.equal(a, b) and a.sum() == 5 * 8
+
+
+def test_a_bad_mask_is_called_by_its_own_name(tmp_path: Path) -> None:
+    data = manager(capture(tmp_path / "files"))
+    assert [Path(name).parent.name for name in data.train_mask_names] == ["masks"] * 9
+    alike = zip(data.train_mask_names, data.train_photo_names, strict=True)
+    assert all(Path(mask).name == Path(photograph).name for mask, photograph in alike)
+    in_alpha = manager(capture(tmp_path / "alpha", masks=False, alpha=half_alpha()))
+    assert in_alpha.has_masks and in_alpha.train_mask_names == in_alpha.train_photo_names
+    middle = np.zeros((18, 24), dtype=np.uint8)
+    middle[6:12, 9:15] = 255
+    for path in (tmp_path / "files/masks").glob("*"):
+        save(path, 0 * middle if path.name == "03.png" else middle)
+    with pytest.raises(InputError, match="files/masks/03.png is empty"):
+        survey(manager(tmp_path / "files"), "object", RegionOptions())
 
 
 def test_a_capture_without_evaluation_photographs_trains(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_every_photograph_meets_its_own_mask(captures, shots: Shots, name: str) 
 def test_a_mesh_comes_back_to_the_world_it_was_taken_from(captures, shots: Shots, name: str) -> None:
     data = manager(captures[name], test_mode="inference")
     views = data.views_parser(masks=data.has_masks)
-    region = find_region(views, data.points_parser(), "object", data.train_photo_names, data.region_parser)
+    region = find_region(views, data.points_parser(), "object", data.train_mask_names, data.region_parser)
     outputs = data.train_dataparser_outputs
     frame = make_scene_frame(region, outputs.dataparser_transform, outputs.dataparser_scale, data.nerfstudio_capture)
     ball = trimesh.creation.icosphere(subdivisions=2, radius=shots.ball.radius)

@@ -283,6 +283,11 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
         return [str(path) for path in self.train_dataset.image_filenames]
 
     @property
+    def train_mask_names(self) -> list[str]:
+        """Where the masks of the training photographs are, for messages: files of their own, or the photographs."""
+        return [str(path) for path in self.train_dataset.mask_filenames or self.train_dataset.image_filenames]
+
+    @property
     def has_masks(self) -> bool:
         """Whether the training photographs have foreground masks."""
         return self.train_dataset.has_masks

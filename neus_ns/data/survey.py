@@ -45,7 +45,7 @@ def survey(
     outputs, data = manager.train_dataparser_outputs, manager.nerfstudio_capture
 
     def found() -> Region:
-        return find_region(views, points, scene_type, manager.train_photo_names, manager.region_parser)
+        return find_region(views, points, scene_type, manager.train_mask_names, manager.region_parser)
 
     if checkpoint is not None:
         how = "taken over from the checkpoint, whose region of interest goes before all options"
