@@ -42,11 +42,13 @@ def processor_seconds(how: str, **environment: str) -> float:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="libgomp's waiting is a matter of Linux")
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) not in (2, 3, 4), reason="two threads are too few to be in the way")
 def test_waiting_threads_sleep_when_asked_to_and_unless_the_user_chose():
-    def rests(how: str, **environment: str) -> bool:
-        return processor_seconds(how, **environment) < 0.75 * processor_seconds("spin")
-
-    if processor_seconds("spin") < 0.7:
+    spinning = processor_seconds("spin")
+    if spinning < 0.7:
         pytest.skip("this build of OpenMP does not spin")
+
+    def rests(how: str, **environment: str) -> bool:
+        return processor_seconds(how, **environment) < 0.75 * spinning
+
     # Other work on the machine leaves threads no time to spin in, now and then.
     for how in ("sleep", "brief"):
         assert any(rests(how) for _ in range(3))
