@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from neus_ns.losses.geometric import below_bound, eikonal, normal_change, normal_variation, on_surface
 from neus_ns.losses.photometric import colour_l1, even_contrast
@@ -71,6 +72,10 @@ def test_mask_loss_wants_opacity_inside_and_emptiness_outside():
     silhouette_bce(opacity, torch.tensor([1.0, 0.0])).backward()
     assert opacity.grad is not None and opacity.grad[0] < 0 < opacity.grad[1]
     assert torch.isfinite(silhouette_bce(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.0])))
+    # A NaN goes on to whoever says in a sentence that training diverged; torch's own loss would end the program.
+    assert torch.isnan(silhouette_bce(torch.tensor([torch.nan, 1.0]), torch.tensor([1.0, 0.0])))
+    seen, mask, weight = torch.rand(3, 50).clamp(2e-3, 1 - 2e-3).unbind()
+    torch.testing.assert_close(silhouette_bce(seen, mask, weight), F.binary_cross_entropy(seen, mask, weight))
 
 
 def test_unbiasing_weights_multiply_the_loss_but_not_the_error_fed_back():

@@ -8,9 +8,11 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from neus_ns.data.pixel_store import PixelStore, store_images
+from neus_ns.models.gloss import AREAS_ACROSS, GlossWatch
 from neus_ns.pixels.choice import SAMPLERS
 from neus_ns.pixels.quadtree import QuadtreePixelSampler, QuadtreePixelSamplerConfig
 from neus_ns.pixels.ranks import summed_over_ranks
+from neus_ns.training.random_state import seed_random_state
 
 RANKS = 2
 
@@ -49,6 +51,14 @@ def work(rank: int, folder: str) -> None:
             sampler.observe(batch, wrong_for(rank, store, batch.flat))
             drawn.append(batch.flat)
         found[name] = {"drawn": torch.cat(drawn), "memory": sampler.state_dict()}
+    watch = GlossWatch(2)
+    for watch.progress in (0.1, 0.12, 0.25, 0.29):
+        areas = torch.randint(2 * AREAS_ACROSS**2, (256,))
+        watch.hear(torch.randn(256), torch.ones(256), torch.ones(256), areas)
+    watch.progress = 0.3
+    found["gloss"] = {"heard": watch.heard, "later": watch.common_later}
+    seed_random_state(42, rank, 100)
+    found["resumed"] = torch.rand(4)
     torch.save(found, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -65,6 +75,17 @@ def test_sums_are_the_same_everywhere(found: list[dict]) -> None:
         assert each["sum"].tolist() == [2.0, 10.0]
     alone = torch.rand(3)
     assert summed_over_ranks(alone) is alone
+
+
+def test_processes_come_to_one_decision_about_gloss_by_what_all_of_them_heard(found: list[dict]) -> None:
+    first, second = (each["gloss"] for each in found)
+    assert torch.equal(first["heard"], second["heard"]) and first["later"] == second["later"]
+    # Each pixel with itself: so many rays were heard, of both.
+    assert first["heard"][:, 2, 1].tolist() == [2 * RANKS * 256.0] * 2
+
+
+def test_resumed_processes_draw_numbers_of_their_own(found: list[dict]) -> None:
+    assert not torch.equal(found[0]["resumed"], found[1]["resumed"])
 
 
 @pytest.mark.parametrize("name", list(SAMPLERS))

@@ -4,7 +4,6 @@ Along an outline a mask knows least: its pixels are part object and part backgro
 calibration error turns one into the other. There callers may give a ray a smaller weight.
 """
 
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -16,7 +15,10 @@ def silhouette_bce(
 
     Opacity is clipped to [1e-3, 1 - 1e-3] as in NeuS: beyond that a ray has nothing left to learn from its mask.
     """
-    return F.binary_cross_entropy(opacity.clamp(1e-3, 1 - 1e-3), mask, weight)
+    clipped = opacity.clamp(1e-3, 1 - 1e-3)
+    # Written out, because torch's own ends the program where it meets a NaN, before anybody can say what became one.
+    cost = -(mask * clipped.log() + (1 - mask) * (1 - clipped).log())
+    return (cost if weight is None else weight * cost).mean()
 
 
 def silhouette_mse(

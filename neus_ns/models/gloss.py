@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from neus_ns.pixels.ranks import summed_over_ranks
+
 # Share of training at which it is known, and two stretches before that over which errors are heard.
 DECIDED_AT = 0.3
 _EARLY, _LATE = (0.08, 0.14), (0.24, DECIDED_AT)
@@ -68,7 +70,9 @@ class GlossWatch(nn.Module):
         areas_of_one = AREAS_ACROSS**2
         near = _products_of_pairs(error, counts, area, self.photographs * areas_of_one)
         anywhere = _products_of_pairs(error, counts, area // areas_of_one, self.photographs)
-        self.heard[int(self.progress >= _LATE[0])] += torch.stack([near, anywhere, itself])
+        said = torch.stack([near, anywhere, itself])
+        # All ranks have to come to the same decision: each hears the same sums.
+        self.heard[int(self.progress >= _LATE[0])] += summed_over_ranks(said.view(-1)).view_as(said)
 
     @property
     def common_later(self) -> float:

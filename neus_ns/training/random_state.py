@@ -23,6 +23,14 @@ def random_state() -> dict:
     }
 
 
+def seed_random_state(*parts: int) -> None:
+    """Start every generator anew, by all of these numbers: alike for the same ones, and for no others."""
+    seed = int(np.random.SeedSequence(parts).generate_state(1)[0])
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
 def restore_random_state(state: dict) -> None:
     """Put every generator back; CUDA devices that this machine lacks are left out."""
     torch.set_rng_state(state["torch"])

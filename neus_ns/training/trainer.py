@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
+import torch
 from nerfstudio.configs.base_config import MachineConfig, ViewerConfig
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
@@ -32,7 +33,7 @@ from neus_ns.training.clock import TrainingClock
 from neus_ns.training.device import default_machine, default_viewer
 from neus_ns.training.guard import DivergedError, LossGuard, check_parameters
 from neus_ns.training.learning_rate import ProgressLR
-from neus_ns.training.random_state import random_state, restore_random_state
+from neus_ns.training.random_state import random_state, restore_random_state, seed_random_state
 from neus_ns.training.stopping import StopRequest
 
 # nerfstudio's loop counts iterations; a run that ends by the clock gives it a count no run reaches.
@@ -314,8 +315,11 @@ class SurfaceTrainer(Trainer):
         self.clock.load_state_dict(state["clock"])
         self._seconds_at_save = self.clock.seconds
         if self.world_size == 1:
-            # With several processes each must draw its own numbers, and the checkpoint knows only the first one's.
             self._random_to_restore = state["random"]
+        else:
+            # Each process must draw its own numbers, and the checkpoint knows only the first one's; nor those again
+            # with which the training once began.
+            seed_random_state(self.config.machine.seed, torch.distributed.get_rank(), self._start_step)
 
     def _load_optimizers(self, state: dict) -> None:
         """Take up moments and step counts; how much a step decays and the like is what the options say now."""
