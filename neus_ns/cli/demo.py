@@ -47,9 +47,8 @@ class Demo:
 
 def run(demo: Demo) -> "Score":
     """Make, train, export, score and draw; returns the score of the mesh."""
-    for name in ("minutes", "resolution"):
-        if not getattr(demo, name) > 0:
-            raise InputError(f"--{name} is {getattr(demo, name)}: give a number above zero.")
+    if not demo.minutes > 0:
+        raise InputError(f"--minutes is {demo.minutes}: give a number above zero.")
     require_resolution(demo.resolution)
     require_folder_can_be_written(demo.output_dir)
     console = Console()

@@ -8,7 +8,7 @@ from neus_ns.errors import InputError
 
 # A coefficient of these names among the capture's own numbers makes the parser look at no frame's.
 _GLOBAL = ("k1", "k2", "k3", "p1", "p2", "distortion_params")
-_COEFFICIENTS = ("k1", "k2", "k3", "k4", "p1", "p2")
+COEFFICIENTS = ("k1", "k2", "k3", "k4", "p1", "p2")
 
 
 def number(value: Any) -> float:
@@ -45,7 +45,7 @@ def _check(holder: dict[str, Any], where: str, meta: dict[str, Any], json_path: 
                 "and so on); correct or remove it."
             )
         return
-    for key in _COEFFICIENTS:
+    for key in COEFFICIENTS:
         if key in holder and not math.isfinite(number(holder[key])):
             raise InputError(
                 f"{json_path}: `{key}`{where} is not a finite number; correct it, or remove it if the lens has no "

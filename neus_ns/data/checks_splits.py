@@ -8,12 +8,12 @@ from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 
 from neus_ns.errors import InputError
 
-_LISTS = ("train_filenames", "val_filenames", "test_filenames")
+SPLIT_LISTS = ("train_filenames", "val_filenames", "test_filenames")
 
 
 def check_split_lists(meta: dict[str, Any], frames: list[dict[str, Any]], json_path: Path) -> None:
     """Raise InputError unless a transforms.json has all three lists, of names that its frames have, or none."""
-    present = [key for key in _LISTS if key in meta]
+    present = [key for key in SPLIT_LISTS if key in meta]
     known = {Path(frame["file_path"]) for frame in frames}
     for key in present:
         if not isinstance(meta[key], list) or not all(isinstance(name, str) for name in meta[key]):
@@ -24,7 +24,7 @@ def check_split_lists(meta: dict[str, Any], frames: list[dict[str, Any]], json_p
                 f"{json_path}: `{key}` names {first_of(unknown)}, which no frame has as its file_path; correct the "
                 "list."
             )
-    missing = [key for key in _LISTS if key not in meta]
+    missing = [key for key in SPLIT_LISTS if key not in meta]
     if present and missing:
         raise InputError(
             f"{json_path} has `{present[0]}` but no `{missing[0]}`, and nerfstudio wants all three lists or none; add "

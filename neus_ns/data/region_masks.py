@@ -207,8 +207,7 @@ def _kept_centres(hull: Bool[Tensor, "r r r"], centre: Float[Tensor, "3"], half_
 
 def _within(reach: Reach, centre: Float[Tensor, "3"], half_side: float, resolution: int) -> Bool[Tensor, "res res res"]:
     index: Int64[Tensor, " cells"] = torch.arange(resolution**3, device=centre.device)
-    distance = (cell_centres(centre, half_side, resolution, index) - reach.centre).norm(dim=-1)
-    return (distance <= reach.radius).view(resolution, resolution, resolution)
+    return reach.holds(cell_centres(centre, half_side, resolution, index)).view(resolution, resolution, resolution)
 
 
 def _coarse_cube(

@@ -9,12 +9,11 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from neus_ns.data.checks_files import Size
-from neus_ns.data.checks_lens import number
+from neus_ns.data.checks_lens import COEFFICIENTS, number
+from neus_ns.data.checks_splits import SPLIT_LISTS
 from neus_ns.errors import InputError
 
-_DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
 _STRAIGHT = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE")
-_SPLITS = ("train_filenames", "val_filenames", "test_filenames")
 
 Holder = dict[str, Any]
 
@@ -65,7 +64,7 @@ def refuse_more_than_angles(meta: Holder, frames: list[Holder], path: Path, cure
     """Raise InputError for distortion and splits, which no reader of angles takes up."""
     for index, holder in enumerate((meta, *frames)):
         where = "" if index == 0 else f" of frame {holder['file_path']}"
-        unread = _bent(holder) + [key for key in _SPLITS if key in holder]
+        unread = _bent(holder) + [key for key in SPLIT_LISTS if key in holder]
         if unread:
             raise InputError(f"{path}: `{unread[0]}`{where} is not read beside `camera_angle_x`; {cure}.")
 
@@ -85,7 +84,7 @@ def refuse_other_lenses(meta: Holder, frames: list[Holder], path: Path, sizes: l
 
 def _bent(holder: Holder) -> list[str]:
     """What says that the lens is not straight; what is no number is not zero either."""
-    bent = [key for key in _DISTORTION if number(holder.get(key, 0)) != 0]
+    bent = [key for key in COEFFICIENTS if number(holder.get(key, 0)) != 0]
     params = holder.get("distortion_params", [])
     if not isinstance(params, list) or any(number(value) != 0 for value in params):
         bent.append("distortion_params")
