@@ -6,40 +6,14 @@ from contextlib import contextmanager
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from neus_ns.fields import products, sdf_function
-from neus_ns.fields.mlp import relu_mlp
-from neus_ns.fields.products import Dense, short_linear, short_products
+from neus_ns.fields import relu_function, sdf_function
+from neus_ns.fields.mlp import ReluMlp
+from neus_ns.fields.products import short_products
 from tests.test_sdf_function import network
 
 PRODUCTS = {"aten::mm", "aten::addmm"}
-
-
-def operands(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(3)
-    shapes = ((50, 7), (5, 7), (5,))
-    x, weight, bias = (torch.randn(*s, generator=generator, dtype=dtype).requires_grad_() for s in shapes)
-    return x, weight, bias
-
-
-def test_a_short_layer_is_a_linear_layer():
-    ours, theirs = short_linear(*operands()), F.linear(*operands())
-    torch.testing.assert_close(ours, theirs)
-    assert torch.autograd.gradcheck(short_linear, operands())
-
-
-def test_its_input_may_be_a_constant():
-    x, weight, bias = operands()
-    short_linear(x.detach(), weight, bias).square().sum().backward()
-    assert x.grad is None and weight.grad is not None and bias.grad is not None
-
-
-def test_networks_are_made_of_it_and_keep_their_names():
-    layers = relu_mlp(4, 8, 2, 3)
-    assert all(isinstance(layer, (Dense, nn.ReLU)) for layer in layers)
-    assert sorted(layers.state_dict()) == [f"{k}.{name}" for k in (0, 2, 4) for name in ("bias", "weight")]
 
 
 @pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="torch of before 2.9")
@@ -96,10 +70,10 @@ class Watched(TorchDispatchMode):
 def test_every_product_of_the_networks_asks_both_ways(monkeypatch: pytest.MonkeyPatch):
     field = network()
     with Watched() as watched:
-        monkeypatch.setattr(products, "short_products", watched.asked)
+        monkeypatch.setattr(relu_function, "short_products", watched.asked)
         monkeypatch.setattr(sdf_function, "short_products", watched.asked)
-        short_linear(*operands()).sum().backward()
-        assert watched.counts == {True: 3, False: 0}
+        ReluMlp(4, 8, 1, 3)(torch.ones(5, 4, requires_grad=True)).sum().backward()
+        assert watched.counts == {True: 6, False: 0}
         sample = field.sample(torch.zeros(9, 3, dtype=torch.float64))
         (sample.sdf.sum() + sample.gradient.square().sum() + sample.feature.sum()).backward()
     assert watched.counts[True] > 9 and watched.counts[False] == 0
@@ -111,7 +85,8 @@ def test_on_a_device_products_are_short_but_not_by_much():
     generator = torch.Generator().manual_seed(4)
     x, weight = torch.randn(4096, 64, generator=generator), torch.randn(64, 64, generator=generator)
     exact = x.double() @ weight.double().t()
-    short = short_linear(x.cuda(), weight.cuda(), torch.zeros(64).cuda()).cpu().double()
+    with short_products(torch.device("cuda")):
+        short = F.linear(x.cuda(), weight.cuda()).cpu().double()
     full = F.linear(x.cuda(), weight.cuda()).cpu().double()
     assert (full - exact).abs().max() < 1e-4
     assert 1e-4 < (short - exact).abs().max() < 0.1

@@ -1,9 +1,11 @@
 """The hand-written backward of the distance network, against torch's own double backward in float64."""
 
+import pytest
 import torch
 
 from neus_ns.fields.hash_grid import HashGrid
 from neus_ns.fields.sdf import SdfNetwork
+from neus_ns.fields.softplus import softplus
 from neus_ns.kernels.layout import GridLayout
 
 LAYOUT = GridLayout(levels=6, features=2, log2_rows=10, coarsest=4, finest=64)
@@ -51,3 +53,25 @@ def test_no_points_give_no_gradient_and_no_error():
     (sample.sdf.sum() + sample.gradient.sum() + sample.feature.sum()).backward()
     for parameter in field.parameters():
         assert parameter.grad is not None and not parameter.grad.any()
+
+
+def test_the_distance_alone_is_the_same_in_runs():
+    field = network()
+    points = torch.rand(9000, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64) - 0.5
+    with torch.no_grad():
+        distance = field.sdf(points)
+    torch.testing.assert_close(distance, slowly(field, points.requires_grad_())[0].detach())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_sleeping_units_are_no_slow_numbers_and_no_others_change(dtype: torch.dtype):
+    before = torch.linspace(-3, 3, 20001, dtype=dtype)
+    before.requires_grad_()
+    after = softplus(before * 1, 100.0)
+    (sigma,) = torch.autograd.grad(after.sum(), before)
+    rounding = torch.finfo(dtype).eps
+    torch.testing.assert_close(after, torch.nn.functional.softplus(before, beta=100.0), rtol=0, atol=2 * rounding)
+    torch.testing.assert_close(sigma, torch.sigmoid(100 * before), rtol=0, atol=1e-8 + 2 * rounding)
+    assert after.min() > rounding / 200
+    # Their third powers, which logarithms and losses may come to, have an exponent of their own still.
+    assert after.min() ** 3 > torch.finfo(dtype).tiny

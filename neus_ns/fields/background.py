@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from neus_ns.fields.direction import SH_WIDTH, spherical_harmonics
 from neus_ns.fields.hash_grid import HashGrid
-from neus_ns.fields.mlp import relu_mlp
+from neus_ns.fields.mlp import ReluMlp
 from neus_ns.kernels.backend import Backend
 from neus_ns.kernels.layout import GridLayout
 
@@ -31,8 +31,8 @@ class BackgroundField(nn.Module):
     def __init__(self, width: int, appearance: int, backend: Backend) -> None:
         super().__init__()
         self.grid = HashGrid(LAYOUT, half_side=2.0, backend=backend)
-        self.density = relu_mlp(self.grid.width, width, 1, _FEATURES)
-        self.colour = relu_mlp(_FEATURES + SH_WIDTH + appearance, width, 1, 3)
+        self.density = ReluMlp(self.grid.width, width, 1, _FEATURES)
+        self.colour = ReluMlp(_FEATURES + SH_WIDTH + appearance, width, 1, 3)
 
     def forward(
         self, contracted: Float[Tensor, "points 3"]
@@ -49,4 +49,4 @@ class BackgroundField(nn.Module):
         appearance: Float[Tensor, "rays embedding"],
     ) -> Float[Tensor, "rays 3"]:
         """Colour of what rays met on their way. Once a ray, not once a sample: that would be most of a step's time."""
-        return torch.sigmoid(self.colour(torch.cat([feature, spherical_harmonics(directions), appearance], 1)))
+        return torch.sigmoid(self.colour(feature, spherical_harmonics(directions), appearance))

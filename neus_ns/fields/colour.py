@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from neus_ns.fields.looking import Looking
-from neus_ns.fields.mlp import relu_mlp
+from neus_ns.fields.mlp import ReluMlp
 
 
 class ColourNetwork(nn.Module):
@@ -19,7 +19,7 @@ class ColourNetwork(nn.Module):
         super().__init__()
         self.view_strength = 1.0
         self._looking = looking
-        self.layers = relu_mlp(6 + looking.width + features + appearance, width, hidden_layers, 3)
+        self.layers = ReluMlp(6 + looking.width + features + appearance, width, hidden_layers, 3)
 
     def forward(
         self,
@@ -30,8 +30,7 @@ class ColourNetwork(nn.Module):
         appearance: Float[Tensor, "points embedding"],
     ) -> Float[Tensor, "points 3"]:
         view = self._view(directions, gradient)
-        inputs = torch.cat([points, gradient, view, feature, appearance], 1)
-        return torch.sigmoid(self.layers(inputs))
+        return torch.sigmoid(self.layers(points, gradient, view, feature, appearance))
 
     def _view(
         self, directions: Float[Tensor, "points 3"], gradient: Float[Tensor, "points 3"]

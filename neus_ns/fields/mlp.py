@@ -4,23 +4,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from neus_ns.fields.products import Dense
-
-# Matrix products are up to twice as fast if the result is a multiple of this many numbers wide.
-_FAST_WIDTH = 16
+from neus_ns.fields.relu_function import relu_network
 
 
-def padding(width: int) -> int:
-    """How many columns of zeros make a matrix of so many columns fast to multiply with."""
-    return -width % _FAST_WIDTH
-
-
-def relu_mlp(inputs: int, width: int, hidden_layers: int, outputs: int) -> nn.Sequential:
+class ReluMlp(nn.Sequential):
     """A plain ReLU network without an output activation."""
-    layers: list[nn.Module] = []
-    for layer in range(hidden_layers):
-        layers += [Dense(inputs if layer == 0 else width, width), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers, Dense(width, outputs))
+
+    def __init__(self, inputs: int, width: int, hidden_layers: int, outputs: int) -> None:
+        layers: list[nn.Module] = []
+        for layer in range(hidden_layers):
+            layers += [nn.Linear(inputs if layer == 0 else width, width), nn.ReLU()]
+        super().__init__(*layers, nn.Linear(width, outputs))
+
+    def forward(self, *inputs: Float[Tensor, "points _"]) -> Float[Tensor, "points outputs"]:
+        """Of the inputs side by side."""
+        return relu_network(inputs, [layer for layer in self if isinstance(layer, nn.Linear)])
 
 
 def even_directions(count: int) -> Float[Tensor, "count 3"]:

@@ -11,10 +11,10 @@ Geometric initialisation: the hidden layer holds evenly spread unit directions u
 heard.
 """
 
+import functools
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -22,6 +22,8 @@ from neus_ns.fields.feature_grid import FeatureGrid
 from neus_ns.fields.hash_grid import HashGrid
 from neus_ns.fields.mlp import even_directions
 from neus_ns.fields.sdf_function import sdf_and_gradient
+from neus_ns.fields.softplus import softplus
+from neus_ns.kernels.threads import on_threads, runs
 
 BETA = 100.0
 
@@ -69,12 +71,16 @@ class SdfNetwork(nn.Module):
         return self.hidden(torch.cat([points, encoded], 1))
 
     def _distance(self, points: Tensor, encoded: Tensor) -> Float[Tensor, " points"]:
-        hidden = F.softplus(self._hidden_input(points, encoded), beta=BETA)
+        hidden = softplus(self._hidden_input(points, encoded), BETA)
         return hidden @ self.output.weight[0] + self.output.bias[0]
 
     def sdf(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
         """Signed distance only: the cheap question, for marching, occupancy and extraction."""
-        return self._distance(points, self.grid.value(points))
+        encoded = self.grid.value(points)
+        if torch.is_grad_enabled():
+            return self._distance(points, encoded)
+        parts = runs(len(points), points.device)
+        return torch.cat(on_threads([functools.partial(self._distance, points[part], encoded[part]) for part in parts]))
 
     def sample(self, points: Float[Tensor, "points 3"]) -> SdfSample:
         """Signed distance, its gradient with respect to the points, and the feature."""

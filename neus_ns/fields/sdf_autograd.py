@@ -5,11 +5,11 @@ packages offer.
 """
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from neus_ns.fields.sdf import BETA, SdfNetwork, SdfSample
+from neus_ns.fields.softplus import softplus
 
 
 class AutogradSdfNetwork(SdfNetwork):
@@ -21,7 +21,7 @@ class AutogradSdfNetwork(SdfNetwork):
         with torch.enable_grad():
             at = points if trains and points.requires_grad else points.detach().requires_grad_()
             inputs = torch.cat([at, self.grid.value(at)], 1)
-            output = self.output(F.softplus(self.hidden(inputs), beta=BETA))
+            output = self.output(softplus(self.hidden(inputs), BETA))
             (gradient,) = torch.autograd.grad(output[:, 0].sum(), at, create_graph=trains)
         if not trains:
             output = output.detach()

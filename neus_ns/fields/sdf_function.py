@@ -15,10 +15,13 @@ Backward, with u = dL/doutput and v = dL/dn:
 
 Composed of torch's own operations the same arithmetic keeps twice the temporaries, and its backward fills and adds a
 zeroed jet for every slice that was taken of it. The layer's input (x, e) carries columns of zeros up to a width that
-matrix products are fast at, and products are short where tensor cores make them (`fields.products`).
+matrix products are fast at, and products are short where tensor cores make them (`fields.products`). On the CPU runs of
+points go through all of it on a thread each (`kernels.threads`), so that what one operation makes is still at hand for
+the next.
 """
 
-from typing import Any
+import functools
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -26,8 +29,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from neus_ns.fields.mlp import padding
-from neus_ns.fields.products import short_products
+from neus_ns.fields.products import padding, short_products
+from neus_ns.fields.softplus import awake
+from neus_ns.kernels.threads import on_threads, runs
 
 
 def sdf_and_gradient(
@@ -44,6 +48,27 @@ def sdf_and_gradient(
     )
 
 
+class _Layers(NamedTuple):
+    """Both layers, the hidden one's weight padded with zeros from column `width` on."""
+
+    hidden_weight: Tensor
+    hidden_bias: Tensor
+    output_weight: Tensor
+    output_bias: Tensor
+    width: int
+    beta: float
+    slope_scale: float
+
+
+class _Kept(NamedTuple):
+    """What the backward pass of a run of points wants again."""
+
+    inputs: Tensor
+    after: Tensor
+    sigma: Tensor
+    by_input: Tensor
+
+
 class _SdfAndGradient(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -58,56 +83,87 @@ class _SdfAndGradient(torch.autograd.Function):
         slope_scale: float,
     ) -> tuple[Tensor, Tensor]:
         width = hidden_weight.shape[1]
-        zeros = points.new_zeros(len(points), padding(width))
-        hidden_weight = F.pad(hidden_weight, (0, padding(width)))
-        inputs = torch.cat([points, jet[:, 0], zeros], 1)
-        with short_products(points.device):
-            before = torch.addmm(hidden_bias, inputs, hidden_weight.t())
-            after = F.softplus(before, beta=beta)
-            output = torch.addmm(output_bias, after, output_weight.t())
-            sigma = before.mul_(beta).sigmoid_()
-            by_input = (sigma * output_weight[0]) @ hidden_weight
-        by_encoding = by_input[:, 3:width]
-        gradient = torch.matmul(jet[:, 1:], by_encoding[..., None])[..., 0]
-        gradient = by_input[:, :3] + gradient.mul_(slope_scale)
-        ctx.save_for_backward(jet, inputs, hidden_weight, output_weight, after, sigma, by_input)
-        ctx.beta, ctx.slope_scale, ctx.width = beta, slope_scale, width
+        padded = F.pad(hidden_weight, (0, padding(width)))
+        layers = _Layers(padded, hidden_bias, output_weight, output_bias, width, beta, slope_scale)
+        output = points.new_empty(len(points), len(output_bias))
+        gradient = points.new_empty(len(points), 3)
+
+        def run(part: slice) -> _Kept:
+            return _forward(points[part], jet[part], layers, output[part], gradient[part])
+
+        parts = runs(len(points), points.device)
+        kept = on_threads([functools.partial(run, part) for part in parts])
+        ctx.save_for_backward(jet, *layers[:4], *(tensor for run in kept for tensor in run))
+        ctx.constants, ctx.parts = layers[4:], parts
         return output, gradient
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, to_output: Tensor, to_gradient: Tensor) -> tuple[Tensor | None, ...]:
-        jet, inputs, hidden_weight, output_weight, after, sigma, by_input = ctx.saved_tensors
-        weight, width = output_weight[0], ctx.width
-        scaled = to_gradient * ctx.slope_scale
+        jet, *tensors = ctx.saved_tensors
+        layers = _Layers(*tensors[:4], *ctx.constants)
+        kept = [_Kept(*tensors[at : at + 4]) for at in range(4, len(tensors), 4)]
         to_jet = torch.empty_like(jet)
-        torch.mul(scaled[..., None], by_input[:, None, 3:width], out=to_jet[:, 1:])
-        # A batched product of matrices as small as these takes six times as long as three sums.
-        to_by_encoding = jet[:, 1] * scaled[:, :1]
-        to_by_encoding.addcmul_(jet[:, 2], scaled[:, 1:2]).addcmul_(jet[:, 3], scaled[:, 2:])
-        to_by_input = torch.cat([to_gradient, to_by_encoding, to_gradient.new_zeros(len(jet), padding(width))], 1)
+        to_points = torch.empty_like(to_gradient) if ctx.needs_input_grad[0] else None
 
-        with short_products(jet.device):
-            to_slope = to_by_input @ hidden_weight.t()
-            to_hidden_weight = (sigma * weight).t() @ to_by_input
-            to_output_weight = to_output.t() @ after
-            to_slope_sigma = to_slope.mul_(sigma)
-            to_output_weight[0] += to_slope_sigma.sum(0)
+        def run(part: slice, kept: _Kept) -> tuple[Tensor, ...]:
+            return _backward(
+                jet[part], layers, kept, to_output[part], to_gradient[part], to_jet[part],
+                None if to_points is None else to_points[part],
+            )  # fmt: skip
 
-            # beta sigma (1 - sigma) w dL/dpre = (beta w) (s - sigma s), s being sigma dL/dpre.
-            to_before = torch.addcmul(to_slope_sigma, sigma, to_slope_sigma, value=-1).mul_(weight * ctx.beta)
-            to_before.addcmul_(sigma, to_output @ output_weight)
-            to_hidden_weight.addmm_(to_before.t(), inputs)
-            to_inputs = to_before @ hidden_weight
-        to_jet[:, 0] = to_inputs[:, 3:width]
-        to_points = to_inputs[:, :3] if ctx.needs_input_grad[0] else None
-        return (
-            to_points,
-            to_jet,
-            to_hidden_weight[:, :width].contiguous(),
-            to_before.sum(0),
-            to_output_weight,
-            to_output.sum(0),
-            None,
-            None,
-        )
+        to_layers = on_threads([functools.partial(run, *part) for part in zip(ctx.parts, kept, strict=True)])
+        summed = [functools.reduce(Tensor.add_, shares) for shares in zip(*to_layers, strict=True)]
+        return to_points, to_jet, summed[0][:, : layers.width].contiguous(), *summed[1:], None, None
+
+
+def _forward(points: Tensor, jet: Tensor, layers: _Layers, output: Tensor, gradient: Tensor) -> _Kept:
+    """Fill in output and gradient of a run of points."""
+    zeros = points.new_zeros(len(points), padding(layers.width))
+    inputs = torch.cat([points, jet[:, 0], zeros], 1)
+    with short_products(points.device):
+        before = awake(torch.addmm(layers.hidden_bias, inputs, layers.hidden_weight.t()), layers.beta)
+        after = F.softplus(before, beta=layers.beta)
+        torch.addmm(layers.output_bias, after, layers.output_weight.t(), out=output)
+        sigma = before.mul_(layers.beta).sigmoid_()
+        by_input = (sigma * layers.output_weight[0]) @ layers.hidden_weight
+    by_encoding = by_input[:, 3 : layers.width]
+    along = torch.matmul(jet[:, 1:], by_encoding[..., None])[..., 0]
+    torch.add(by_input[:, :3], along, alpha=layers.slope_scale, out=gradient)
+    return _Kept(inputs, after, sigma, by_input)
+
+
+def _backward(
+    jet: Tensor,
+    layers: _Layers,
+    kept: _Kept,
+    to_output: Tensor,
+    to_gradient: Tensor,
+    to_jet: Tensor,
+    to_points: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Fill in what reaches a run's jet and points; returned is what it gives to the layers' weights and biases."""
+    weight, width, sigma = layers.output_weight[0], layers.width, kept.sigma
+    scaled = to_gradient * layers.slope_scale
+    torch.mul(scaled[..., None], kept.by_input[:, None, 3:width], out=to_jet[:, 1:])
+    # A batched product of matrices as small as these takes six times as long as three sums.
+    to_by_encoding = jet[:, 1] * scaled[:, :1]
+    to_by_encoding.addcmul_(jet[:, 2], scaled[:, 1:2]).addcmul_(jet[:, 3], scaled[:, 2:])
+    to_by_input = torch.cat([to_gradient, to_by_encoding, to_gradient.new_zeros(len(jet), padding(width))], 1)
+
+    with short_products(jet.device):
+        to_slope = to_by_input @ layers.hidden_weight.t()
+        to_hidden_weight = (sigma * weight).t() @ to_by_input
+        to_output_weight = to_output.t() @ kept.after
+        to_slope_sigma = to_slope.mul_(sigma)
+        to_output_weight[0] += to_slope_sigma.sum(0)
+
+        # beta sigma (1 - sigma) w dL/dpre = (beta w) (s - sigma s), s being sigma dL/dpre.
+        to_before = torch.addcmul(to_slope_sigma, sigma, to_slope_sigma, value=-1).mul_(weight * layers.beta)
+        to_before.addcmul_(sigma, to_output @ layers.output_weight)
+        to_hidden_weight.addmm_(to_before.t(), kept.inputs)
+        to_inputs = to_before @ layers.hidden_weight
+    to_jet[:, 0] = to_inputs[:, 3:width]
+    if to_points is not None:
+        to_points.copy_(to_inputs[:, :3])
+    return to_hidden_weight, to_before.sum(0), to_output_weight, to_output.sum(0)

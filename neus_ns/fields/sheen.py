@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from neus_ns.fields.looking import Looking
-from neus_ns.fields.mlp import relu_mlp
+from neus_ns.fields.mlp import ReluMlp
 
 # Waves by which the sheen knows the place: so many octaves, the longest of four radii of the region of interest.
 _OCTAVES = 3
@@ -34,8 +34,8 @@ class TextureAndSheen(nn.Module):
         super().__init__()
         self.view_strength = 1.0
         self.looking = looking
-        self.texture = relu_mlp(6 + features + appearance, width, hidden_layers, 3)
-        self.sheen = relu_mlp(6 + 6 * _OCTAVES + looking.width, width, hidden_layers, 3)
+        self.texture = ReluMlp(6 + features + appearance, width, hidden_layers, 3)
+        self.sheen = ReluMlp(6 + 6 * _OCTAVES + looking.width, width, hidden_layers, 3)
         last = self.sheen[-1]
         assert isinstance(last, nn.Linear)
         with torch.no_grad():
@@ -50,9 +50,9 @@ class TextureAndSheen(nn.Module):
         feature: Float[Tensor, "points channels"],
         appearance: Float[Tensor, "points embedding"],
     ) -> Float[Tensor, "points 3"]:
-        seen = self.texture(torch.cat([points, gradient, feature, appearance], 1))
+        seen = self.texture(points, gradient, feature, appearance)
         # What is not heard need not be worked out.
         if self.view_strength > 0:
             view = self.looking.encode(directions, gradient)
-            seen = seen + self.view_strength * self.sheen(torch.cat([points, long_waves(points), gradient, view], 1))
+            seen = seen + self.view_strength * self.sheen(points, long_waves(points), gradient, view)
         return torch.sigmoid(seen)

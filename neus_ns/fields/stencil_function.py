@@ -15,10 +15,11 @@ taps' features and their gradients) decides what a step costs.
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from neus_ns.fields.softplus import softplus
 
 
 def sdf_on_stencil(
@@ -50,7 +51,7 @@ class _SdfOnStencil(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         shape = encoded.shape[:2]
         rows = torch.cat([points[:, None] + offsets, encoded], 2).flatten(0, 1)
-        after = F.softplus(torch.addmm(hidden_bias, rows, hidden_weight.t()), beta=beta)
+        after = softplus(torch.addmm(hidden_bias, rows, hidden_weight.t()), beta)
         distance = torch.mv(after, output_weight[0]).add_(output_bias[0]).view(shape)
         own = after.unflatten(0, shape)[:, 0]
         feature = torch.addmm(output_bias[1:], own, output_weight[1:].t())

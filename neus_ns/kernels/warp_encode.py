@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from neus_ns.kernels.layout import GridLayout
+from neus_ns.kernels.threads import on_threads, thread_ranges
 from neus_ns.kernels.warp_cell import row_type
-from neus_ns.kernels.warp_launch import array, launch, on_threads, prepared, thread_ranges
+from neus_ns.kernels.warp_launch import array, launch, prepared
 
 # Fewer points than this are not worth waking a second thread for.
 _SHORTEST_RUN = 1024

@@ -1,14 +1,11 @@
 """How Warp kernels are launched on torch tensors: zero copy, on torch's stream, on several threads on the CPU.
 
 Warp runs a CPU launch on one thread but lets go of Python's lock meanwhile, so a job is split into parts that no two
-threads write to at once, and the parts go over a small pool. On CUDA the whole job is one launch.
+threads write to at once (`threads`). On CUDA the whole job is one launch.
 """
 
 import functools
-import itertools
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,35 +15,6 @@ from torch import Tensor
 from neus_ns.kernels.backend import start_warp
 
 start_warp()
-
-
-@functools.cache
-def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """One pool a process: threads do not survive a fork, so a forked data loader makes its own."""
-    return ThreadPoolExecutor(threads, thread_name_prefix=f"neus_ns-warp-{process}")
-
-
-def on_threads(parts: Sequence[Callable[[], None]]) -> None:
-    """Run the parts, which write to disjoint memory, over torch's number of threads; the caller takes its share."""
-    threads = min(torch.get_num_threads(), len(parts))
-    if threads <= 1:
-        for part in parts:
-            part()
-        return
-    # A shared counter hands out the parts, so that a thread which drew cheap ones takes more of them.
-    ticket = itertools.count()
-
-    def work() -> None:
-        while (number := next(ticket)) < len(parts):
-            parts[number]()
-
-    pool = _pool(os.getpid(), max(threads - 1, 1))
-    others = [pool.submit(work) for _ in range(threads - 1)]
-    try:
-        work()
-    finally:
-        for other in others:
-            other.result()
 
 
 def array(tensor: Tensor, dtype: Any) -> Any:
@@ -71,10 +39,3 @@ def prepared(kernel: wp.Kernel, device: torch.device) -> wp.Kernel:
     block_dim = 1 if device.type == "cpu" else None
     wp.load_module(kernel.module, device=wp.device_from_torch(device), block_dim=block_dim)
     return kernel
-
-
-def thread_ranges(count: int, shortest: int) -> list[tuple[int, int]]:
-    """Split range(count) into one run for each of torch's threads, or fewer where they would be short."""
-    runs = max(1, min(torch.get_num_threads(), count // shortest))
-    length = -(-count // runs)
-    return [(start, min(start + length, count)) for start in range(0, count, length)]

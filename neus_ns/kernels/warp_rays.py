@@ -8,7 +8,8 @@ import warp as wp
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neus_ns.kernels.warp_launch import launch, on_threads, prepared, thread_ranges
+from neus_ns.kernels.threads import on_threads, thread_ranges
+from neus_ns.kernels.warp_launch import launch, prepared
 
 
 def over_rays(kernel: wp.Kernel, inputs: tuple[Any, ...], rays: int, like: Tensor, shortest: int) -> None:
