@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-PACKAGE = Path(__file__).parents[1] / "neus_ns"
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "neus_ns"
 FILES = sorted(PACKAGE.rglob("*.py"))
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
 
@@ -114,6 +115,22 @@ def test_no_unfinished_business():
             if re.search(r"\b(TODO|FIXME|XXX)\b", line):
                 found.append(f"{path.name}:{number}")
     assert not found, found
+
+
+def test_links_between_documents_lead_somewhere():
+    documents = [ROOT / "README.md", *(ROOT / "tests" / "benchmarks").rglob("*.md")]
+    links = [(page, link) for page in documents for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text())]
+    assert len(links) > 10
+    for page, link in links:
+        place, _, section = link.partition("#")
+        if "://" in place:
+            continue
+        target = page if not place else page.parent / place
+        assert target.exists(), f"{page.name}: {link}"
+        if section:
+            headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert section in anchors, f"{page.name}: {link}"
 
 
 def test_the_plugin_imports_without_optional_parts():
