@@ -88,7 +88,6 @@ def test_each_variant_is_without_what_its_name_says_and_nothing_else(capture: Pa
         assert {term for term, factor in factors.items() if factor == 0.0} == terms | {"curvature", "carve"}, name
 
 
-@pytest.mark.slow
 def test_variants_change_gradients_levels_and_photographs(capture: Path) -> None:
     def model_of(name: str) -> NeuralangeloModel:
         model = pipeline_of(name, capture).surface_model

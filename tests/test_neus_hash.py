@@ -160,7 +160,6 @@ def test_masks_reach_the_loss(capture, tmp_path):
     assert torch.isfinite(metrics["psnr"])
 
 
-@pytest.mark.slow
 def test_training_listens_for_what_shines(capture, tmp_path):
     model = pipeline_of(trained(tiny_config(capture[0], tmp_path, 50))).surface_model
     # Three steps a stretch, of whose pixels some show the ball.

@@ -197,9 +197,8 @@ def capture(tmp_path_factory) -> Path:
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from Linux's /proc")
-@pytest.mark.slow
-@pytest.mark.parametrize("parts", [("parameters", "cells"), ("step",)])
-@pytest.mark.parametrize("gradients", ["taps", "closed form"])
+@pytest.mark.parametrize("parts", [("parameters", "cells"), pytest.param(("step",), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("gradients", [pytest.param("taps", marks=pytest.mark.slow), "closed form"])
 def test_the_estimate_is_what_a_run_takes_within_a_factor(
     capture: Path, tmp_path: Path, parts: tuple, gradients: str
 ) -> None:

@@ -104,10 +104,7 @@ def with_all_that_is_optional(capture: Path, output: Path, steps: int):
     return config
 
 
-@pytest.mark.parametrize(
-    ("make", "backend"),
-    [pytest.param(with_all_that_is_optional, "warp", marks=pytest.mark.slow), (tiny_config, "torch")],
-)
+@pytest.mark.parametrize(("make", "backend"), [(with_all_that_is_optional, "warp"), (tiny_config, "torch")])
 def test_what_is_trained_there_is_seen_and_measured_there(cuda, tmp_path, make: MakeConfig, backend: BackendChoice):
     trainer = trained(tmp_path, cuda, make, True, backend)
     pipeline = surface_pipeline(trainer.pipeline)

@@ -154,7 +154,6 @@ def test_colour_without_gloss_is_the_same_from_every_side() -> None:
     assert float(change.amax()) > 0.05
 
 
-@pytest.mark.slow
 def test_writing_twice_gives_identical_bytes_and_the_second_time_may_be_skipped(tmp_path: Path, capture: Path) -> None:
     again = tmp_path / "again"
     write_capture(again, OPTIONS)
@@ -167,7 +166,6 @@ def test_writing_twice_gives_identical_bytes_and_the_second_time_may_be_skipped(
     assert (again / "transforms.json").stat().st_mtime_ns == stamp
 
 
-@pytest.mark.slow
 def test_other_options_replace_the_capture_and_foreign_files_stop_it(tmp_path: Path) -> None:
     small = CaptureOptions(views=4, test_views=1, size=16)
     smaller = CaptureOptions(views=3, test_views=1, size=16, masks=False)
