@@ -9,6 +9,7 @@ import torch.multiprocessing as mp
 
 from neus_ns.data.pixel_store import PixelStore, store_images
 from neus_ns.models.gloss import AREAS_ACROSS, GlossWatch
+from neus_ns.models.refuted_space import RefutedSpace
 from neus_ns.pixels.choice import SAMPLERS
 from neus_ns.pixels.quadtree import QuadtreePixelSampler, QuadtreePixelSamplerConfig
 from neus_ns.pixels.ranks import summed_over_ranks
@@ -57,6 +58,10 @@ def work(rank: int, folder: str) -> None:
         watch.hear(torch.randn(256), torch.ones(256), torch.ones(256), areas)
     watch.progress = 0.3
     found["gloss"] = {"heard": watch.heard, "later": watch.common_later}
+    space, patches = RefutedSpace(), torch.rand(2, 3) * 2 - 1
+    for _ in range(5):
+        space.hear(patches, torch.ones(2), torch.ones(2))
+    found["refuted"] = {"patches": patches, "doubted": space.doubted, "heard": space.heard}
     seed_random_state(42, rank, 100)
     found["resumed"] = torch.rand(4)
     torch.save(found, f"{folder}/{rank}.pt")
@@ -82,6 +87,16 @@ def test_processes_come_to_one_decision_about_gloss_by_what_all_of_them_heard(fo
     assert torch.equal(first["heard"], second["heard"]) and first["later"] == second["later"]
     # Each pixel with itself: so many rays were heard, of both.
     assert first["heard"][:, 2, 1].tolist() == [2 * RANKS * 256.0] * 2
+
+
+def test_what_one_process_finds_refuted_all_of_them_know(found: list[dict]) -> None:
+    alone = RefutedSpace()
+    patches = torch.cat([each["refuted"]["patches"] for each in found])
+    for _ in range(5):
+        alone.hear(patches, torch.ones(4), torch.ones(4))
+    for each in found:
+        torch.testing.assert_close(each["refuted"]["doubted"], alone.doubted)
+        torch.testing.assert_close(each["refuted"]["heard"], alone.heard)
 
 
 def test_resumed_processes_draw_numbers_of_their_own(found: list[dict]) -> None:

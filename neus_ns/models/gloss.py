@@ -72,7 +72,7 @@ class GlossWatch(nn.Module):
         anywhere = _products_of_pairs(error, counts, area // areas_of_one, self.photographs)
         said = torch.stack([near, anywhere, itself])
         # All ranks have to come to the same decision: each hears the same sums.
-        self.heard[int(self.progress >= _LATE[0])] += summed_over_ranks(said.view(-1)).view_as(said)
+        self.heard[int(self.progress >= _LATE[0])] += summed_over_ranks(said)
 
     @property
     def common_later(self) -> float:

@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from neus_ns.pixels.ranks import summed_over_ranks
+
 # Cells along the unit box: a few patches wide, so that a handful is heard of each in every hundred steps.
 _CELLS = 48
 # What is kept from step to step of what was heard: the surface moves, and a hundred steps ago it was elsewhere.
@@ -44,10 +46,14 @@ class RefutedSpace(nn.Module):
     def hear(
         self, points: Float[Tensor, "patches 3"], doubt: Float[Tensor, " patches"], telling: Float[Tensor, " patches"]
     ) -> None:
-        """Take in the patches of a step: where they are, how far each disagrees and how much it tells, 0 to 1."""
-        cells = self._cells(points)
-        for sums, said in ((self.doubted, doubt * telling), (self.heard, telling)):
-            sums.mul_(_KEPT).index_add_(0, cells, said.to(sums))
+        """Take in the patches of a step: where they are, how far each disagrees and how much it tells, 0 to 1.
+
+        Of all processes: what is left of a place that only one of them has heard of would depend on which.
+        """
+        said = torch.stack([doubt * telling, telling]).to(self.heard)
+        by_cell = said.new_zeros(2, _CELLS**3).index_add_(1, self._cells(points), said)
+        for sums, news in zip((self.doubted, self.heard), summed_over_ranks(by_cell), strict=True):
+            sums.mul_(_KEPT).add_(news)
 
     @torch.no_grad()
     def refuted(self, points: Float[Tensor, "patches 3"]) -> Float[Tensor, " patches"]:

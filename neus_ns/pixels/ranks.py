@@ -13,7 +13,7 @@ from nerfstudio.utils import comms
 from torch import Tensor
 
 
-def summed_over_ranks(values: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+def summed_over_ranks(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """The sum over all processes, on each of them; every one has to call this at the same step."""
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return values
