@@ -74,6 +74,7 @@ def test_each_variant_is_without_what_its_name_says_and_nothing_else(capture: Pa
         "no-flat": {"flat"},
         "no-coarse-to-fine": set(),
         "slow-levels": set(),
+        "whole-batches": set(),
         "plain-colours": set(),
         "views-later": set(),
     }

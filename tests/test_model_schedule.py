@@ -146,3 +146,9 @@ def test_sightline_points_are_even_over_what_is_believed_of_all_sightlines():
     torch.testing.assert_close(drawn.mean(0), kept.mean(0), atol=5e-3, rtol=0)
     torch.testing.assert_close(drawn.std(0), kept.std(0), atol=5e-3, rtol=0)
     assert ((drawn.norm(dim=-1) <= 1 + 1e-6) & (drawn[:, 2] > -0.4)).all()
+
+
+def test_steps_are_small_at_first():
+    schedule = SurfaceSchedule()
+    assert [schedule.batch_share(share) for share in (0.0, 0.25, 0.5, 1.0)] == [0.5, 0.75, 1.0, 1.0]
+    assert SurfaceSchedule(batch_first=1.0).batch_share(0.0) == SurfaceSchedule(batch_until=0.0).batch_share(0.0) == 1.0

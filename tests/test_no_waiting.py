@@ -159,6 +159,11 @@ def test_rays_follow_so_that_their_samples_stay_level():
     assert level.rays(300) == 500 and level.samples(500) == 750
     level.hear(torch.tensor(float("nan")), 300)
     assert level.rays(300) == 500 and level.samples(500) == 750
+    # A share of a step's samples, as if it were a smaller step.
+    level = SampleLevel(samples_per_step=1200, max_rays=500)
+    level.hear(torch.tensor(640.0), 64)
+    level.share = 0.5
+    assert level.rays(64) == 128 and level.samples(50) == 500 and level.samples(100) == 600
     own = SampleLevel(samples_per_step=0, max_rays=500)
     own.hear(torch.tensor(640.0), 64)
     assert own.rays(2000) == 2000 and own.samples(2000) == 20_000

@@ -77,6 +77,6 @@ def runs(count: int, device: torch.device) -> list[slice]:
     return [slice(*ends) for ends in _split(count, number)]
 
 
-def _split(count: int, runs: int) -> list[tuple[int, int]]:
-    length = max(1, -(-count // runs))
+def _split(count: int, number: int) -> list[tuple[int, int]]:
+    length = max(1, -(-count // number))
     return [(start, min(start + length, count)) for start in range(0, max(count, 1), length)]

@@ -30,6 +30,7 @@ LEAST: Mapping[str, int] = {
 }
 # Not even zero: something is divided by them, or falls to them by equal ratios.
 POSITIVE = (
+    "model.schedule.batch_first",
     "model.sdf_field.initial_inv_s",
     "model.weights.black",
     "model.schedule.points_reach_first",

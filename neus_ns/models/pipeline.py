@@ -70,7 +70,8 @@ class SurfacePipelineConfig(VanillaPipelineConfig):
     free, and `cpu` on a processor; given takes every size from the options, which otherwise only count where they are
     not at their defaults."""
     samples_per_step: int = 12288
-    """Samples that a training step evaluates; the number of rays follows (0: keep the sampler's own number)."""
+    """Samples that a training step evaluates, half at first (`model.schedule.batch_first`); the number of rays follows
+    (0: keep the sampler's own number)."""
     max_rays: int = 8192
     """The most rays of a training step, however few samples they need."""
 
@@ -187,6 +188,7 @@ class SurfacePipeline(VanillaPipeline):
     def set_progress(self, progress: float) -> None:
         """Set every schedule of the model by the share of training that is done."""
         self.surface_model.set_progress(progress)
+        self._level.share = self.config.model.schedule.batch_share(progress)
         self.datamanager.set_progress(progress, self.surface_model.gloss.shines)
         self.datamanager.plain_limit = self.surface_model.plain_limit
 
@@ -249,7 +251,7 @@ class SurfacePipeline(VanillaPipeline):
         refuse_other_meaning(state.get("meant", {}), what_tensors_mean(self.config.model))
         self._level.per_ray = float(state["samples_per_ray"])
         if self.datamanager.train_pixel_sampler is not None:
-            self._shoot(int(state["rays"]))
+            self.datamanager.train_pixel_sampler.set_num_rays_per_batch(int(state["rays"]))
         if self.drawn is not None and "drawn" in state and state["drawn"].shape == self.drawn.counts.shape:
             # Only a picture hangs on these counts: a checkpoint without them, or of other photographs, starts anew.
             self.drawn.counts.copy_(state["drawn"])
@@ -260,6 +262,8 @@ class SurfacePipeline(VanillaPipeline):
         if self._entered is not None:
             self._return_to_checkpoint(self._entered)
         self.set_progress(float(self.surface_model.progress))
+        if self.datamanager.train_pixel_sampler is not None:
+            self._shoot(self.datamanager.get_train_rays_per_batch())
 
     # Export.
 

@@ -22,6 +22,11 @@ class SurfaceSchedule:
     levels_until: float = 0.2
     """Share of training after which all hash grid levels are active; 0: from the start. The sooner, the better
     are short trainings of matt things, and the worse mirrors."""
+    batch_first: float = 0.5
+    """Share of a step's samples that training starts with: at first more steps bring more than larger ones."""
+    batch_until: float = 0.5
+    """Share of training over which that share rises to all of them."""
+
     slope_until: float = 0.1
     """Share of training after which only surfaces that face the ray are opaque (NeuS's cosine annealing)."""
 
@@ -50,6 +55,10 @@ class SurfaceSchedule:
     it must be known whether it mirrors, since then they are not."""
     patches_rise: float = 0.1
     """Share of training over which their weight then rises."""
+
+    def batch_share(self, progress: float) -> float:
+        """Share of a step's samples that are taken: from `batch_first` up to one at `batch_until`."""
+        return self.batch_first + (1 - self.batch_first) * ramp(progress, 0.0, self.batch_until)
 
     def view_strength(self, progress: float, matt: bool, has_masks: bool) -> float:
         """Zero until `view_from`, one from `view_until` on, both later for what is matt."""

@@ -51,6 +51,7 @@ VARIANTS: dict[str, Variant] = {
     "no-curvature": Variant("the same without curvature loss", _TAPS | {"model.weights.curvature": 0.0}),
     "no-coarse-to-fine": Variant("all levels from the start", {"model.schedule.levels_until": 0.0}),
     "slow-levels": Variant("the last level opened at half of a training", {"model.schedule.levels_until": 0.5}),
+    "whole-batches": Variant("as many samples at first as later", {"model.schedule.batch_first": 1.0}),
     "no-smooth": Variant("normals of neighbours free", {"model.weights.smooth": 0.0}),
     "no-flat": Variant("what is plain far and wide as free as the rest", {"model.weights.smooth_plain": 0.0}),
     "plain-colours": Variant("colours count in full where it is plain", {"model.weights.colour_plain": 1.0}),
