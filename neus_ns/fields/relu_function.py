@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from neus_ns.fields.products import padding, short_products
-from neus_ns.kernels.threads import on_threads, runs
+from neus_ns.kernels.threads import on_threads, runs, summed_on_threads
 
 
 def relu_network(
@@ -60,8 +60,8 @@ class _ReluNetwork(torch.autograd.Function):
         def run(part: slice, kept: Sequence[Tensor]) -> list[Tensor]:
             return _backward(layers, kept, to_output[part], None if to_inputs is None else to_inputs[part])
 
-        shares = on_threads([functools.partial(run, *part) for part in zip(ctx.parts, kept, strict=True)])
-        first, *others = (functools.reduce(Tensor.add_, share) for share in zip(*shares, strict=True))
+        parts = [functools.partial(run, *part) for part in zip(ctx.parts, kept, strict=True)]
+        first, *others = summed_on_threads(parts)
         split = [None] * len(wanted) if to_inputs is None else to_inputs[:, : sum(ctx.widths)].split(ctx.widths, 1)
         return (
             None,

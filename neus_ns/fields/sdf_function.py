@@ -31,7 +31,7 @@ from torch.autograd.function import once_differentiable
 
 from neus_ns.fields.products import padding, short_products
 from neus_ns.fields.softplus import awake
-from neus_ns.kernels.threads import on_threads, runs
+from neus_ns.kernels.threads import on_threads, runs, summed_on_threads
 
 
 def sdf_and_gradient(
@@ -112,9 +112,9 @@ class _SdfAndGradient(torch.autograd.Function):
                 None if to_points is None else to_points[part],
             )  # fmt: skip
 
-        to_layers = on_threads([functools.partial(run, *part) for part in zip(ctx.parts, kept, strict=True)])
-        summed = [functools.reduce(Tensor.add_, shares) for shares in zip(*to_layers, strict=True)]
-        return to_points, to_jet, summed[0][:, : layers.width].contiguous(), *summed[1:], None, None
+        parts = [functools.partial(run, *part) for part in zip(ctx.parts, kept, strict=True)]
+        first, *others = summed_on_threads(parts)
+        return to_points, to_jet, first[:, : layers.width].contiguous(), *others, None, None
 
 
 def _forward(points: Tensor, jet: Tensor, layers: _Layers, output: Tensor, gradient: Tensor) -> _Kept:

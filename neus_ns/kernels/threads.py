@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 Result = TypeVar("Result")
 
@@ -60,6 +61,11 @@ def on_threads(parts: Sequence[Callable[[], Result]]) -> list[Result]:
         finally:
             torch.set_num_threads(threads)
     return [results[number] for number in range(len(parts))]
+
+
+def summed_on_threads(parts: Sequence[Callable[[], Sequence[Tensor]]]) -> list[Tensor]:
+    """Sums over the parts of each tensor that they return, always added in the parts' order."""
+    return [functools.reduce(Tensor.add_, shares) for shares in zip(*on_threads(parts), strict=True)]
 
 
 def thread_ranges(count: int, shortest: int) -> list[tuple[int, int]]:

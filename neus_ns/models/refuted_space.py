@@ -48,7 +48,7 @@ class RefutedSpace(nn.Module):
     ) -> None:
         """Take in the patches of a step: where they are, how far each disagrees and how much it tells, 0 to 1.
 
-        Of all processes: what is left of a place that only one of them has heard of would depend on which.
+        Of all processes: they train one surface, and each hears only the patches of its own rays.
         """
         said = torch.stack([doubt * telling, telling]).to(self.heard)
         by_cell = said.new_zeros(2, _CELLS**3).index_add_(1, self._cells(points), said)
