@@ -1,4 +1,4 @@
-"""The least that options may be, so that nonsense is refused by its name before anything is read or trained."""
+"""What options may be at least and at most, so that nonsense is refused by its name before anything is read."""
 
 from collections.abc import Mapping
 
@@ -36,11 +36,13 @@ POSITIVE = (
     "model.schedule.points_reach_first",
     "model.schedule.points_reach_last",
 )
+# More would take more memory than the sizes that are chosen, and said, at the start.
+MOST: Mapping[str, int] = {"model.schedule.batch_first": 1}
 
 
 def check_options(config: object) -> None:
-    """Raise InputError for the first option of a pipeline's configuration that is too small; a method that has not got
-    one of them has no need of it."""
+    """Raise InputError for the first option of a pipeline's configuration that is too small or too large; a method that
+    has not got one of them has no need of it."""
     for path, least in LEAST.items():
         value = _value(config, path)
         if value is not None and value < least:
@@ -49,6 +51,10 @@ def check_options(config: object) -> None:
         value = _value(config, path)
         if value is not None and value <= 0:
             raise InputError(f"--pipeline.{path.replace('_', '-')} is {value:g}: give a number above zero.")
+    for path, most in MOST.items():
+        value = _value(config, path)
+        if value is not None and value > most:
+            raise InputError(f"--pipeline.{path.replace('_', '-')} is {value:g}: give at most {most}.")
 
 
 def _value(config: object, path: str) -> int | float | None:
