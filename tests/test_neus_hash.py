@@ -149,7 +149,11 @@ def test_without_masks_errors_of_colour_count_as_they_are_unless_asked_for(bare_
         everywhere = torch.ones_like(drawn)
         counting = drawn if black is None else drawn * even_contrast(batch["image"], everywhere, black)
         expected, _ = colour_l1(outputs["rgb"], target, counting)
-        torch.testing.assert_close(model.get_loss_dict(outputs, batch)["colour"], expected)
+        # However plain the photographs are, which is told for another reason.
+        for told in ({}, {"plain": torch.ones_like(drawn)}):
+            losses = model.get_loss_dict(outputs, batch | told)
+            torch.testing.assert_close(losses["colour"], expected)
+            assert "flat" not in losses
 
 
 def test_masks_reach_the_loss(capture, tmp_path):
@@ -239,11 +243,12 @@ def test_rooms_are_flattened_from_the_start_and_nobody_works_out_what_nobody_rea
 
 def test_weights_are_as_the_user_says_or_as_suits_masks_and_rooms():
     for scene_type, has_masks in itertools.product(get_args(SceneType), (True, False)):
-        found = suited_weights(scene_type, LossWeights(), has_masks)
+        found = suited_weights(scene_type, LossWeights(across=None), has_masks)
         all_wanted = has_masks or scene_type == "indoor"
-        assert found == (SuitedWeights(3.0, 20.0, 0.1) if all_wanted else SuitedWeights(0.0, 0.0, None))
-        asked = suited_weights(scene_type, LossWeights(points=0.0, smooth_plain=7.0, black=0.0), has_masks)
-        assert asked == SuitedWeights(points=0.0, smooth_plain=7.0, black=0.0)
+        assert found == (SuitedWeights(3.0, 20.0, 0.0, 0.1) if all_wanted else SuitedWeights(0.0, 0.0, 2.0, None))
+        assert suited_weights(scene_type, LossWeights(), has_masks).across == 0
+        said = {"points": 0.0, "smooth_plain": 7.0, "across": 0.5, "black": 0.0}
+        assert suited_weights(scene_type, LossWeights(**said), has_masks) == SuitedWeights(**said)
 
 
 def test_a_batch_of_evaluation_has_losses_too(capture, bare_capture, tmp_path):

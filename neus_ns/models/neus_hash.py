@@ -34,16 +34,16 @@ from neus_ns.models.behind import Behind
 from neus_ns.models.border import cropped, depth_and_normals
 from neus_ns.models.camera_poses import CameraPoses, CameraPosesConfig
 from neus_ns.models.gloss import GlossWatch
-from neus_ns.models.known_space import KnownSpace
+from neus_ns.models.known_space import KnownPoints, KnownSpace
 from neus_ns.models.loss_weights import LossWeights, terms_and_weights
+from neus_ns.models.off_rays import OffRays, look_off_rays
 from neus_ns.models.patch_witness import PatchConfig, PatchLoss, PatchWitness
 from neus_ns.models.photographed import Photographed
 from neus_ns.models.pictures import image_metrics_and_pictures
-from neus_ns.models.samples import OffRays, SurfaceSamples
+from neus_ns.models.samples import SurfaceSamples
 from neus_ns.models.sampling import SamplingConfig
 from neus_ns.models.scene_type import PRESETS, BackgroundChoice, background_for, suited_weights
 from neus_ns.models.schedule import SurfaceSchedule
-from neus_ns.rays.beside import along_surface, places_on_surface
 from neus_ns.rays.bounds import clip_to_unit_ball, without_sliding
 from neus_ns.rays.look import look
 from neus_ns.rays.occupancy import OccupancyGrid
@@ -55,8 +55,6 @@ from neus_ns.rendering.neus import alpha_from_sdf, annealed_slope
 # Points of free space and of the surface looked at per step: few, next to the ten thousand samples on rays.
 _FREE_POINTS = 512
 _SURFACE_POINTS = 512
-# Points on rays whose normals are compared with those beside them.
-_SMOOTHED_POINTS = 1024
 
 
 @dataclass
@@ -117,7 +115,8 @@ class NeusHashModel(Model):
             background_for(config.scene_type, config.background, self.has_masks), config.appearance_width, kernels
         )
         weights = suited_weights(config.scene_type, config.weights, self.has_masks)
-        self.points_weight, self.plain_weight, self.black = weights.points, weights.smooth_plain, weights.black
+        self.points_weight, self.plain_weight = weights.points, weights.smooth_plain
+        self.across_weight, self.black = weights.across, weights.black
         self.grid = OccupancyGrid(config.sampling.grid_resolution, config.sampling.grid_parts)
         self.known_space = KnownSpace(config.sampling.grid_resolution)
         self.gloss = GlossWatch(self.num_train_data)
@@ -169,7 +168,8 @@ class NeusHashModel(Model):
         self.field.colour_network.view_strength = schedule.view_strength(progress, self.gloss.matt, self.has_masks)
         self.points_strength = schedule.points_strength(progress)
         self.points_pull = self.points_weight * self.points_strength
-        self.plain_limit = schedule.plain_limit(progress, self.has_masks) if self.plain_weight > 0 else 0.0
+        asked = max(self.plain_weight, self.across_weight) > 0
+        self.plain_limit = schedule.plain_limit(progress, self.has_masks) if asked else 0.0
         # Reflections agree about another surface than the true one.
         self.patches_strength = 0.0 if self.gloss.mirrors else schedule.patches_strength(progress)
         if self.camera_poses is not None:
@@ -254,7 +254,7 @@ class NeusHashModel(Model):
         gradient = sample.gradient if self.camera_poses is None else sample.gradient.detach()
         on_rays = SampledRays(rays, sections, sample.sdf)
         return surface, SurfaceSamples(
-            points.detach(), gradient, weights.detach(), sample.laplacian, on_rays, found.wanted
+            points.detach(), gradient, weights.detach(), colour, sample.laplacian, on_rays, found.wanted
         )
 
     @torch.no_grad()
@@ -274,7 +274,8 @@ class NeusHashModel(Model):
         }
         if self.training:
             outputs |= {"gradient": samples.gradient, "samples": samples}
-            outputs["off_rays"] = self.look_off_rays(samples)
+            known, across = self.draw_known(), self.across_weight
+            outputs["off_rays"] = look_off_rays(self.field, known, samples, appearance, self.config.weights, across)
             if self._patches is not None and self.patches_strength > 0:
                 assert ray_bundle.camera_indices is not None
                 outputs["patches"] = self.compare_patches(samples, ray_bundle.camera_indices[:, 0])
@@ -289,17 +290,12 @@ class NeusHashModel(Model):
         appearance = self.appearance.weight.mean(0).expand(len(points), -1)
         return self.field.colour_network(points, -normals, sample.gradient, sample.feature, appearance)
 
-    def look_off_rays(self, samples: SurfaceSamples) -> OffRays:
-        """What the field says at random points where something is known, and beside random points of the surface."""
+    def draw_known(self) -> KnownPoints:
+        """Random points where something is known, of what counts now."""
         surface = _SURFACE_POINTS if self.points_pull > 0 else 0
         # Fog before a camera within the scene explains its photograph; to the end sightlines say that there is none.
         in_sight = _SURFACE_POINTS if self.points_strength > 0 or PRESETS[self.config.scene_type].inside_out else 0
-        known = self.known_space.draw(_FREE_POINTS, in_sight, surface)
-        chosen = places_on_surface(samples.weights, _SMOOTHED_POINTS if self.config.weights.smooth > 0 else 0)
-        gradient = samples.gradient[chosen]
-        beside = samples.points[chosen] + along_surface(gradient.detach(), self.config.weights.smooth_reach)
-        sample = self.field.sdf_network.sample(torch.cat([known.free, known.surface, beside]))
-        return OffRays(known, sample, gradient, samples.on_rays.sections.ray_index[chosen])
+        return self.known_space.draw(_FREE_POINTS, in_sight, surface)
 
     def compare_patches(self, samples: SurfaceSamples, view: Int64[Tensor, " rays"]) -> PatchLoss:
         """How far photographs disagree about the surface that rays of these views meet."""
@@ -320,7 +316,8 @@ class NeusHashModel(Model):
     ) -> dict[str, Tensor]:
         """Every loss term, weighted; in training the metrics also show each before its weight, and every weight."""
         weights = self.config.weights
-        counting = Photographed.of(batch, self.has_masks, self.device).counting(self.black, weights.colour_plain)
+        plain = weights.colour_plain if self.plain_weight > 0 else 1.0
+        counting = Photographed.of(batch, self.has_masks, self.device).counting(self.black, plain)
         colour, outputs["ray_error"] = colour_l1(outputs["rgb"], self.target_colour(outputs, batch), counting)
         losses = {"colour": weights.colour * colour}
         if self.has_masks:
@@ -340,6 +337,7 @@ class NeusHashModel(Model):
             "eikonal": weights.eikonal,
             "free_space": weights.free_space,
             "smooth": weights.smooth,
+            "across": self.across_weight if self.plain_limit > 0 else 0.0,
             "flat": weights.smooth * self.plain_weight if self.plain_limit > 0 else 0.0,
             "points": self.points_pull,
             "patches": weights.patches * self.patches_strength,
@@ -357,13 +355,16 @@ class NeusHashModel(Model):
         apart = self.camera_poses is not None
         gradient = sample.gradient if apart else torch.cat([outputs["gradient"], sample.gradient])
         losses = {"eikonal": weights.eikonal * eikonal(gradient)}
-        free, surface, _ = sample.sdf.split([len(known.free), len(known.surface), len(on_rays)])
+        free, surface = off_rays.sdf_at_known
         if len(on_rays):
             losses["smooth"] = weights.smooth * normal_change(on_rays, off_rays.gradient_beside)
-        if len(on_rays) and "plain" in batch:
+        if len(on_rays) and "plain" in batch and self.plain_weight > 0:
             plain = batch["plain"].to(self.device)[off_rays.ray_index]
             turns = normal_variation(on_rays, off_rays.gradient_beside, plain)
             losses["flat"] = weights.smooth * self.plain_weight * turns
+        if len(off_rays.repainted) and "plain" in batch:
+            plain = batch["plain"].to(self.device)[off_rays.across_ray_index]
+            losses["across"] = self.across_weight * (plain * off_rays.repainted.abs().sum(-1)).mean()
         if len(surface):
             losses["points"] = self.points_pull * on_surface(surface)
         if len(free):

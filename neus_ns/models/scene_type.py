@@ -25,6 +25,8 @@ class ScenePreset:
 POINTS_WEIGHT = 3.0
 # How much flatter than elsewhere what is plain should be.
 _PLAIN_WEIGHT = 20.0
+# How much colours of what is plain should be the same above and below the surface.
+_ACROSS_WEIGHT = 2.0
 # Weight of carving where it is of use.
 CARVE_WEIGHT = 20.0
 # Brightness from 0 to 1 that is added to a pixel's before errors of its colour count by what both come to.
@@ -59,6 +61,7 @@ class SuitedWeights:
 
     points: float
     smooth_plain: float
+    across: float
     black: float | None
     """None: errors of colour all count alike, however bright."""
 
@@ -71,7 +74,9 @@ def suited_weights(scene_type: SceneType, weights: LossWeights, has_masks: bool)
     behind the object, and of the object is lost what looks like that, the more so where its errors count less.
     """
     all_wanted = has_masks or PRESETS[scene_type].inside_out
-    suited = SuitedWeights(POINTS_WEIGHT, _PLAIN_WEIGHT, _BLACK) if all_wanted else SuitedWeights(0.0, 0.0, None)
+    suited = SuitedWeights(0.0, 0.0, _ACROSS_WEIGHT, None)
+    if all_wanted:
+        suited = SuitedWeights(POINTS_WEIGHT, _PLAIN_WEIGHT, 0.0, _BLACK)
     said = {each.name: getattr(weights, each.name) for each in fields(suited)}
     return replace(suited, **{name: weight for name, weight in said.items() if weight is not None})
 
