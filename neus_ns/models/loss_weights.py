@@ -29,8 +29,8 @@ class LossWeights:
     masks and indoors, else 0: most points are then of the surroundings. Lines of sight to them speak in any case."""
     across: float | None = 0.0
     """Change of colour across the surface, from a little above it to a little below, where photographs are plain far
-    and wide: what shines there would move to wherever it is painted brighter. None: 2 without masks and not indoors,
-    else 0, where `smooth_plain` holds it; by default so in neuralangelo-mask-sfm."""
+    and wide: what shines there would move to wherever it is painted brighter. None: 2 around objects without
+    masks, else 0; so by default in neuralangelo-mask-sfm."""
     smooth: float = 0.02
     """Change of the surface's normal from one point to another beside it: decides where photographs do not."""
     smooth_reach: float = 0.05

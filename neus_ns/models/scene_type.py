@@ -71,10 +71,12 @@ def suited_weights(scene_type: SceneType, weights: LossWeights, has_masks: bool)
 
     Without masks most structure-from-motion points belong to what an object stands on. That, pulled flat before the
     object has a shape, swallows what is low and dark; their lines of sight alone do better. What is plain mostly is
-    behind the object, and of the object is lost what looks like that, the more so where its errors count less.
+    behind the object, and of the object is lost what looks like that, the more so where its errors count less. Colours
+    that are the same across what is plain let it go as well if the world behind explains it: the table that an object
+    stands on, which is as well, but of a wide world the ground.
     """
     all_wanted = has_masks or PRESETS[scene_type].inside_out
-    suited = SuitedWeights(0.0, 0.0, _ACROSS_WEIGHT, None)
+    suited = SuitedWeights(0.0, 0.0, _ACROSS_WEIGHT if scene_type == "object" else 0.0, None)
     if all_wanted:
         suited = SuitedWeights(POINTS_WEIGHT, _PLAIN_WEIGHT, 0.0, _BLACK)
     said = {each.name: getattr(weights, each.name) for each in fields(suited)}
