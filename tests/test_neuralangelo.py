@@ -294,7 +294,7 @@ def test_without_masks_the_silhouette_and_the_pull_of_points_go(tmp_path):
     pipeline.train()
     pipeline.set_progress(0.1)
     # Free space is that of the points' lines of sight, which stay.
-    terms = {"colour", "eikonal", "smooth", "across", "free_space", "curvature"}
+    terms = {"colour", "eikonal", "smooth", "free_space", "curvature"}
     assert set(pipeline.get_train_loss_dict(3)[1]) == terms
 
 

@@ -243,14 +243,11 @@ def test_rooms_are_flattened_from_the_start_and_nobody_works_out_what_nobody_rea
 
 def test_weights_are_as_the_user_says_or_as_suits_masks_and_rooms():
     for scene_type, has_masks in itertools.product(get_args(SceneType), (True, False)):
-        found = suited_weights(scene_type, LossWeights(across=None), has_masks)
+        found = suited_weights(scene_type, LossWeights(), has_masks)
         all_wanted = has_masks or scene_type == "indoor"
-        across = 2.0 if scene_type == "object" and not has_masks else 0.0
-        black = 0.1 if all_wanted else None
-        assert found == SuitedWeights(3.0 * all_wanted, 20.0 * all_wanted, across, black)
-        assert suited_weights(scene_type, LossWeights(), has_masks).across == 0
-        said = {"points": 0.0, "smooth_plain": 7.0, "across": 0.5, "black": 0.0}
-        assert suited_weights(scene_type, LossWeights(**said), has_masks) == SuitedWeights(**said)
+        assert found == (SuitedWeights(3.0, 20.0, 0.1) if all_wanted else SuitedWeights(0.0, 0.0, None))
+        asked = suited_weights(scene_type, LossWeights(points=0.0, smooth_plain=7.0, black=0.0), has_masks)
+        assert asked == SuitedWeights(points=0.0, smooth_plain=7.0, black=0.0)
 
 
 def test_a_batch_of_evaluation_has_losses_too(capture, bare_capture, tmp_path):

@@ -17,7 +17,7 @@ def pipeline(tmp_path_factory) -> SurfacePipeline:
     folder: Path = tmp_path_factory.mktemp("bare")
     tiny_capture(folder, size=32, views=6, masks=False)
     config = tiny_config(folder, folder / "out", 20)
-    pipeline_config(config).model.weights.across = None
+    pipeline_config(config).model.weights.across = 2.0
     found = surface_pipeline(trained(config).pipeline)
     found.train()
     return found

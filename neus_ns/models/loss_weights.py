@@ -27,10 +27,10 @@ class LossWeights:
     points: float | None = None
     """Distance at the structure-from-motion points, where there are any; fades out, see the schedule. None: 3 with
     masks and indoors, else 0: most points are then of the surroundings. Lines of sight to them speak in any case."""
-    across: float | None = 0.0
+    across: float = 0.0
     """Change of colour across the surface, from a little above it to a little below, where photographs are plain far
-    and wide: what shines there would move to wherever it is painted brighter. None: 2 around objects without
-    masks, else 0; so by default in neuralangelo-mask-sfm."""
+    and wide: what shines there would move to wherever it is painted brighter. For long trainings without masks; in
+    short ones parts of the object are let go that look like what is behind them."""
     smooth: float = 0.02
     """Change of the surface's normal from one point to another beside it: decides where photographs do not."""
     smooth_reach: float = 0.05

@@ -48,9 +48,6 @@ _LEAST_LIMIT = 5.0
 class WitnessWeights(LossWeights):
     """Weights of the loss terms; the colour loss is summed over channels, as in NeuS."""
 
-    across: float | None = None
-    """Change of colour across the surface where photographs are plain far and wide. None: 2 around objects
-    without masks, where what shines would sink to wherever it is painted brighter; else 0."""
     colour_plain: float = 0.2
     """How much colour counts where photographs are plain far and wide, if that is looked for (`smooth_plain`): it tells
     little of where the surface is, and sheen, which seems to lie behind it, would dig a bowl."""

@@ -116,7 +116,7 @@ class NeusHashModel(Model):
         )
         weights = suited_weights(config.scene_type, config.weights, self.has_masks)
         self.points_weight, self.plain_weight = weights.points, weights.smooth_plain
-        self.across_weight, self.black = weights.across, weights.black
+        self.across_weight, self.black = config.weights.across, weights.black
         self.grid = OccupancyGrid(config.sampling.grid_resolution, config.sampling.grid_parts)
         self.known_space = KnownSpace(config.sampling.grid_resolution)
         self.gloss = GlossWatch(self.num_train_data)

@@ -25,8 +25,6 @@ class ScenePreset:
 POINTS_WEIGHT = 3.0
 # How much flatter than elsewhere what is plain should be.
 _PLAIN_WEIGHT = 20.0
-# How much colours of what is plain should be the same above and below the surface.
-_ACROSS_WEIGHT = 2.0
 # Weight of carving where it is of use.
 CARVE_WEIGHT = 20.0
 # Brightness from 0 to 1 that is added to a pixel's before errors of its colour count by what both come to.
@@ -61,7 +59,6 @@ class SuitedWeights:
 
     points: float
     smooth_plain: float
-    across: float
     black: float | None
     """None: errors of colour all count alike, however bright."""
 
@@ -71,14 +68,10 @@ def suited_weights(scene_type: SceneType, weights: LossWeights, has_masks: bool)
 
     Without masks most structure-from-motion points belong to what an object stands on. That, pulled flat before the
     object has a shape, swallows what is low and dark; their lines of sight alone do better. What is plain mostly is
-    behind the object, and of the object is lost what looks like that, the more so where its errors count less. Colours
-    that are the same across what is plain let it go as well if the world behind explains it: the table that an object
-    stands on, which is as well, but of a wide world the ground.
+    behind the object, and of the object is lost what looks like that, the more so where its errors count less.
     """
     all_wanted = has_masks or PRESETS[scene_type].inside_out
-    suited = SuitedWeights(0.0, 0.0, _ACROSS_WEIGHT if scene_type == "object" else 0.0, None)
-    if all_wanted:
-        suited = SuitedWeights(POINTS_WEIGHT, _PLAIN_WEIGHT, 0.0, _BLACK)
+    suited = SuitedWeights(POINTS_WEIGHT, _PLAIN_WEIGHT, _BLACK) if all_wanted else SuitedWeights(0.0, 0.0, None)
     said = {each.name: getattr(weights, each.name) for each in fields(suited)}
     return replace(suited, **{name: weight for name, weight in said.items() if weight is not None})
 

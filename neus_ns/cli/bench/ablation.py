@@ -28,7 +28,6 @@ _NO_MASKS = {"datamanager.masks": False}
 _NO_SFM = {"model.weights.points": 0.0, "model.schedule.points_until": 0.0}
 _PULL = {"model.weights.points": POINTS_WEIGHT}
 _NO_PATCHES = {"model.weights.patches": 0.0}
-_ACROSS_FREE = {"model.weights.across": 0.0}
 _TAPS = {"model.schedule.analytic_from": None}
 VARIANTS: dict[str, Variant] = {
     FULL: Variant("the method as it is"),
@@ -44,7 +43,9 @@ VARIANTS: dict[str, Variant] = {
     "no-points": Variant("lines of sight to SfM points, not the points", {"model.weights.points": 0.0}),
     "no-patches": Variant("photographs not compared by patches", _NO_PATCHES),
     "no-masks-no-carving": Variant("no masks, and nothing carved", _NO_MASKS | {"model.weights.carve": 0.0}),
-    "no-masks-no-across": Variant("no masks, and colours across what is plain free", _NO_MASKS | _ACROSS_FREE),
+    "no-masks-across": Variant(
+        "no masks, and colours of what is plain the same across the surface", _NO_MASKS | {"model.weights.across": 2.0}
+    ),
     "carving": Variant("what patches refute carved, masks or not", {"model.weights.carve": CARVE_WEIGHT}),
     "no-inward": Variant("no push inwards", {"model.weights.inward": 0.0}),
     "absolute-colours": Variant("errors of colour count alike, dark or bright", {"model.weights.black": 1e6}),
