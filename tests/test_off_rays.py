@@ -1,5 +1,6 @@
 """What a step asks the field off its rays: normals beside samples, and colours across the surface."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,8 +70,7 @@ def test_colours_off_the_surface_follow_and_pull_neither_poses_nor_those_on_it(p
     rays = model.clipped(bundle.origins.clone().requires_grad_(), bundle.directions.clone().requires_grad_())
     appearance = torch.zeros(len(bundle.origins), 0)
     _, samples = model.render_surface(rays, appearance)
-    weights = model.config.weights
-    off = look_off_rays(model.field, model.draw_known(), samples, appearance, weights, across_weight=1.0)
+    off = look_off_rays(model.field, model.draw_known(), samples, appearance, model.config.weights)
     wanted = [rays.origins, rays.directions, samples.colour, model.field.sdf_network.grid.table]
     found = torch.autograd.grad(off.repainted.square().sum(), wanted, allow_unused=True)
     assert found[0] is None and found[1] is None and found[2] is None
@@ -83,5 +83,5 @@ def test_what_counts_nothing_is_not_asked(pipeline):
     rays, appearance = model.unit_rays(bundle), torch.zeros(len(bundle.origins), 0)
     _, samples = model.render_surface(rays, appearance)
     known = model.draw_known()
-    off = look_off_rays(model.field, known, samples, appearance, model.config.weights, across_weight=0.0)
+    off = look_off_rays(model.field, known, samples, appearance, replace(model.config.weights, across=0.0))
     assert len(off.repainted) == 0 and len(off.sample.sdf) == len(known.free) + len(known.surface) + len(off.ray_index)

@@ -115,8 +115,7 @@ class NeusHashModel(Model):
             background_for(config.scene_type, config.background, self.has_masks), config.appearance_width, kernels
         )
         weights = suited_weights(config.scene_type, config.weights, self.has_masks)
-        self.points_weight, self.plain_weight = weights.points, weights.smooth_plain
-        self.across_weight, self.black = config.weights.across, weights.black
+        self.points_weight, self.plain_weight, self.black = weights.points, weights.smooth_plain, weights.black
         self.grid = OccupancyGrid(config.sampling.grid_resolution, config.sampling.grid_parts)
         self.known_space = KnownSpace(config.sampling.grid_resolution)
         self.gloss = GlossWatch(self.num_train_data)
@@ -168,7 +167,7 @@ class NeusHashModel(Model):
         self.field.colour_network.view_strength = schedule.view_strength(progress, self.gloss.matt, self.has_masks)
         self.points_strength = schedule.points_strength(progress)
         self.points_pull = self.points_weight * self.points_strength
-        asked = max(self.plain_weight, self.across_weight) > 0
+        asked = max(self.plain_weight, self.config.weights.across) > 0
         self.plain_limit = schedule.plain_limit(progress, self.has_masks) if asked else 0.0
         # Reflections agree about another surface than the true one.
         self.patches_strength = 0.0 if self.gloss.mirrors else schedule.patches_strength(progress)
@@ -274,8 +273,8 @@ class NeusHashModel(Model):
         }
         if self.training:
             outputs |= {"gradient": samples.gradient, "samples": samples}
-            known, across = self.draw_known(), self.across_weight
-            outputs["off_rays"] = look_off_rays(self.field, known, samples, appearance, self.config.weights, across)
+            known = self.draw_known()
+            outputs["off_rays"] = look_off_rays(self.field, known, samples, appearance, self.config.weights)
             if self._patches is not None and self.patches_strength > 0:
                 assert ray_bundle.camera_indices is not None
                 outputs["patches"] = self.compare_patches(samples, ray_bundle.camera_indices[:, 0])
@@ -337,7 +336,7 @@ class NeusHashModel(Model):
             "eikonal": weights.eikonal,
             "free_space": weights.free_space,
             "smooth": weights.smooth,
-            "across": self.across_weight if self.plain_limit > 0 else 0.0,
+            "across": weights.across if self.plain_limit > 0 else 0.0,
             "flat": weights.smooth * self.plain_weight if self.plain_limit > 0 else 0.0,
             "points": self.points_pull,
             "patches": weights.patches * self.patches_strength,
@@ -364,7 +363,7 @@ class NeusHashModel(Model):
             losses["flat"] = weights.smooth * self.plain_weight * turns
         if len(off_rays.repainted) and "plain" in batch:
             plain = batch["plain"].to(self.device)[off_rays.across_ray_index]
-            losses["across"] = self.across_weight * (plain * off_rays.repainted.abs().sum(-1)).mean()
+            losses["across"] = weights.across * (plain * off_rays.repainted.abs().sum(-1)).mean()
         if len(surface):
             losses["points"] = self.points_pull * on_surface(surface)
         if len(free):

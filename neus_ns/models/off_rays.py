@@ -62,20 +62,34 @@ def look_off_rays(
     samples: SurfaceSamples,
     appearance: Float[Tensor, "rays embedding"],
     weights: LossWeights,
-    across_weight: float,
 ) -> OffRays:
     """Ask the field at all of these at once, leaving out what counts nothing."""
     beside = places_on_surface(samples.weights, _SMOOTHED if weights.smooth > 0 else 0)
-    across = places_on_surface(samples.weights, _PAINTED if across_weight > 0 else 0)
+    across = places_on_surface(samples.weights, _PAINTED if weights.across > 0 else 0)
     ray_index, on_rays = samples.on_rays.sections.ray_index, samples.gradient[beside]
     points_beside = samples.points[beside] + along_surface(on_rays.detach(), weights.smooth_reach)
-    normal_to = samples.gradient[across].detach()
-    points_across = samples.points[across] + across_surface(normal_to, _ACROSS / field.sharpness().detach())
+    to_across = across_surface(samples.gradient[across].detach(), _ACROSS / field.sharpness().detach())
+    points_across = samples.points[across] + to_across
     sample = field.sdf_network.sample(torch.cat([known.free, known.surface, points_beside, points_across]))
-    # Colours off the surface are to follow those on it: nothing else has to give way, neither normals nor poses.
-    rays = ray_index[across]
-    directions, code = samples.on_rays.rays.directions[rays].detach(), appearance[rays].detach()
     feature = sample.feature[len(sample.feature) - len(across) :]
-    colour = field.colour_network(points_across, directions, normal_to, feature, code)
-    repainted = colour - samples.colour[across].detach()
-    return OffRays(known, sample, on_rays, ray_index[beside], rays, repainted)
+    repainted = _repainted(field, samples, across, points_across, feature, appearance)
+    return OffRays(known, sample, on_rays, ray_index[beside], ray_index[across], repainted)
+
+
+def _repainted(
+    field: SurfaceField,
+    samples: SurfaceSamples,
+    chosen: Int[Tensor, " across"],
+    points: Float[Tensor, "across 3"],
+    feature: Float[Tensor, "across channels"],
+    appearance: Float[Tensor, "rays embedding"],
+) -> Float[Tensor, "across 3"]:
+    """How far the field's colours at points are from those of the chosen samples that they lie across from, looked at
+    alike. They are to follow: nothing else has to give way, neither colours on the surface nor normals nor poses."""
+    colour_on_rays = samples.colour[chosen].detach()
+    if len(chosen) == 0:
+        # By default, and to ask a network nothing takes time as well.
+        return colour_on_rays
+    rays = samples.on_rays.sections.ray_index[chosen]
+    directions, code = samples.on_rays.rays.directions[rays].detach(), appearance[rays].detach()
+    return field.colour_network(points, directions, samples.gradient[chosen].detach(), feature, code) - colour_on_rays
