@@ -59,17 +59,17 @@ def test_each_variant_is_without_what_its_name_says_and_nothing_else(capture: Pa
     assert {"mask", "mask_mse", "sfm", "smooth", "free_space", "patches", "inward", "flat"} <= whole
     missing = {
         # Without masks nobody knows which points are of the object.
-        "no-masks": {"mask", "mask_mse", "sfm", "flat"},
-        "no-masks-pull": {"mask", "mask_mse", "flat"},
-        "no-witnesses": {"mask", "mask_mse", "sfm", "flat", "patches", "free_space"},
+        "no-masks": {"mask", "mask_mse", "sfm"},
+        "no-masks-pull": {"mask", "mask_mse"},
+        "no-witnesses": {"mask", "mask_mse", "sfm", "patches", "free_space"},
         "no-sfm": {"sfm"},
         "no-points": {"sfm"},
         "taps-first": set(),
         "taps": set(),
         "no-curvature": set(),
         "no-patches": {"patches"},
-        "no-masks-no-carving": {"mask", "mask_mse", "sfm", "flat"},
-        "no-masks-across": {"mask", "mask_mse", "sfm", "flat"},
+        "no-masks-no-carving": {"mask", "mask_mse", "sfm"},
+        "no-masks-no-flat": {"mask", "mask_mse", "sfm", "flat"},
         "carving": set(),
         "no-inward": {"inward"},
         "no-flat": {"flat"},
@@ -80,15 +80,15 @@ def test_each_variant_is_without_what_its_name_says_and_nothing_else(capture: Pa
         "views-later": set(),
     }
     # Without masks what photographs refute is carved, if they are compared.
-    more = {name: {"carve"} for name in ("no-masks", "no-masks-pull", "carving")} | {"taps": {"curvature"}}
-    more["no-masks-across"] = {"carve", "across"}
+    more = {name: {"carve"} for name in ("no-masks", "no-masks-pull", "no-masks-no-flat", "carving")}
+    more["taps"] = {"curvature"}
     for name, terms in missing.items():
         found = set(pipeline_of(name, capture).get_train_loss_dict(1)[1])
         assert whole - found == terms and found - whole == more.get(name, set()), name
     for name, terms in (("no-mask-loss", {"mask", "mask_mse"}), ("no-smooth", {"smooth", "flat"})):
         factors = pipeline_of(name, capture).surface_model.term_weights()
-        # Without taps nobody knows the curvature, and with masks nothing is carved; colours across are for who asks.
-        none = terms | {"curvature", "carve", "across"}
+        # Without taps nobody knows the curvature, and with masks nothing is carved.
+        none = terms | {"curvature", "carve"}
         assert {term for term, factor in factors.items() if factor == 0.0} == none, name
 
 

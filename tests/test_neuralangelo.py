@@ -296,6 +296,9 @@ def test_without_masks_the_silhouette_and_the_pull_of_points_go(tmp_path):
     # Free space is that of the points' lines of sight, which stay.
     terms = {"colour", "eikonal", "smooth", "free_space", "curvature"}
     assert set(pipeline.get_train_loss_dict(3)[1]) == terms
+    # What is plain is held as it is with masks, but only once there is a shape.
+    pipeline.set_progress(0.5)
+    assert "flat" in pipeline.get_train_loss_dict(3)[1]
 
 
 def test_curvature_weight_rises_and_falls_with_every_level_opened():

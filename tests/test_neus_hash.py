@@ -16,6 +16,7 @@ from neus_ns.methods import neus_hash_config
 from neus_ns.models.loss_weights import LossWeights
 from neus_ns.models.pipeline import SurfacePipeline, SurfacePipelineConfig, surface_pipeline
 from neus_ns.models.scene_type import SuitedWeights, background_for, suited_weights
+from neus_ns.models.schedule import SurfaceSchedule
 from neus_ns.training.trainer import SurfaceTrainer, SurfaceTrainerConfig
 from tests.scenes import Ball, one_view, seen_tracks, tiny_capture
 
@@ -149,11 +150,7 @@ def test_without_masks_errors_of_colour_count_as_they_are_unless_asked_for(bare_
         everywhere = torch.ones_like(drawn)
         counting = drawn if black is None else drawn * even_contrast(batch["image"], everywhere, black)
         expected, _ = colour_l1(outputs["rgb"], target, counting)
-        # However plain the photographs are, which is told for another reason.
-        for told in ({}, {"plain": torch.ones_like(drawn)}):
-            losses = model.get_loss_dict(outputs, batch | told)
-            torch.testing.assert_close(losses["colour"], expected)
-            assert "flat" not in losses
+        torch.testing.assert_close(model.get_loss_dict(outputs, batch)["colour"], expected)
 
 
 def test_masks_reach_the_loss(capture, tmp_path):
@@ -237,8 +234,28 @@ def test_rooms_are_flattened_from_the_start_and_nobody_works_out_what_nobody_rea
         config = tiny_config(bare_capture, tmp_path / scene_type, 1)
         pipeline_config(config).model.scene_type = scene_type
         pipeline = pipeline_of(trained(config))
-        pipeline.set_progress(0.0)
-        assert pipeline.datamanager.plain_limit == limit
+        for progress in (0.0, 0.9):
+            pipeline.set_progress(progress)
+            assert pipeline.datamanager.plain_limit == limit
+
+
+def test_objects_without_masks_are_flattened_when_they_have_a_shape(bare_capture, tmp_path):
+    config = tiny_config(bare_capture, tmp_path, 1)
+    pipeline_config(config).model.weights.smooth_plain = 20.0
+    pipeline = pipeline_of(trained(config))
+    pipeline.train()
+    for progress, limit in {0.0: 0.0, 0.2: 0.0, 0.275: 2.0, 0.35: 4.0, 0.9: 4.0}.items():
+        pipeline.set_progress(progress)
+        batch, losses = pipeline.datamanager.next_train(2)[1], pipeline.get_train_loss_dict(2)[1]
+        assert pipeline.datamanager.plain_limit == pytest.approx(limit)
+        assert ("plain" in batch) is ("flat" in losses) is (limit > 0)
+
+
+def test_plain_times_are_the_users_where_one_is_given():
+    assert SurfaceSchedule().plain_limit(0.3, 0.2, 0.4) == pytest.approx(2.0)
+    assert SurfaceSchedule(plain_until=0.6).plain_limit(0.4, 0.2, 0.4) == pytest.approx(2.0)
+    assert SurfaceSchedule(plain_from=0.3).plain_limit(0.3, 0.2, 0.4) == 0
+    assert SurfaceSchedule(plain_from=0.0, plain_until=0.0).plain_limit(0.0, 0.2, 0.4) == 4.0
 
 
 def test_weights_are_as_the_user_says_or_as_suits_masks_and_rooms():

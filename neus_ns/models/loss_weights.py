@@ -27,17 +27,13 @@ class LossWeights:
     points: float | None = None
     """Distance at the structure-from-motion points, where there are any; fades out, see the schedule. None: 3 with
     masks and indoors, else 0: most points are then of the surroundings. Lines of sight to them speak in any case."""
-    across: float = 0.0
-    """Change of colour across the surface, from a little above it to a little below, where photographs are plain far
-    and wide: what shines there would move to wherever it is painted brighter. For long trainings without masks; in
-    short ones parts of the object are let go that look like what is behind them."""
     smooth: float = 0.02
     """Change of the surface's normal from one point to another beside it: decides where photographs do not."""
     smooth_reach: float = 0.05
     """How far apart such points typically are, in radii of the region of interest."""
     smooth_plain: float | None = None
     """How many times as much that counts in addition, with no regard for edges, where photographs are plain far and
-    wide, with masks ever more until the schedule's `plain_until`. None: 20 with masks and indoors, else 0."""
+    wide, ever more between the schedule's `plain_from` and `plain_until`. None: 20 with masks and indoors, else 0."""
     patches: float = 0.0
     """Disagreement of photographs about patches of the surface (Geo-NeuS); 0 leaves them out. Colours alone leave it
     a little outside of the truth. Not where it shines."""

@@ -51,6 +51,10 @@ class WitnessWeights(LossWeights):
     colour_plain: float = 0.2
     """How much colour counts where photographs are plain far and wide, if that is looked for (`smooth_plain`): it tells
     little of where the surface is, and sheen, which seems to lie behind it, would dig a bowl."""
+    smooth_plain: float | None = 20.0
+    """How many times as much the change of normals counts in addition, with no regard for edges, where photographs are
+    plain far and wide. Here without masks as well, if later (the schedule's `plain_from`): what is plain and shines
+    would sink to where its reflections seem to lie, the further the longer a training lasts. None: as in neus-hash."""
     curvature: float = 5e-4
     """Sum of the distance's second derivatives, before the schedule (Neuralangelo). Only taps know them, and by default
     there are none (the schedule's `analytic_from`)."""

@@ -42,7 +42,7 @@ from neus_ns.models.photographed import Photographed
 from neus_ns.models.pictures import image_metrics_and_pictures
 from neus_ns.models.samples import SurfaceSamples
 from neus_ns.models.sampling import SamplingConfig
-from neus_ns.models.scene_type import PRESETS, BackgroundChoice, background_for, suited_weights
+from neus_ns.models.scene_type import PRESETS, BackgroundChoice, background_for, suited_plain_times, suited_weights
 from neus_ns.models.schedule import SurfaceSchedule
 from neus_ns.rays.bounds import clip_to_unit_ball, without_sliding
 from neus_ns.rays.look import look
@@ -116,6 +116,7 @@ class NeusHashModel(Model):
         )
         weights = suited_weights(config.scene_type, config.weights, self.has_masks)
         self.points_weight, self.plain_weight, self.black = weights.points, weights.smooth_plain, weights.black
+        self.plain_times = suited_plain_times(config.scene_type, self.has_masks)
         self.grid = OccupancyGrid(config.sampling.grid_resolution, config.sampling.grid_parts)
         self.known_space = KnownSpace(config.sampling.grid_resolution)
         self.gloss = GlossWatch(self.num_train_data)
@@ -167,8 +168,7 @@ class NeusHashModel(Model):
         self.field.colour_network.view_strength = schedule.view_strength(progress, self.gloss.matt, self.has_masks)
         self.points_strength = schedule.points_strength(progress)
         self.points_pull = self.points_weight * self.points_strength
-        asked = max(self.plain_weight, self.config.weights.across) > 0
-        self.plain_limit = schedule.plain_limit(progress, self.has_masks) if asked else 0.0
+        self.plain_limit = schedule.plain_limit(progress, *self.plain_times) if self.plain_weight > 0 else 0.0
         # Reflections agree about another surface than the true one.
         self.patches_strength = 0.0 if self.gloss.mirrors else schedule.patches_strength(progress)
         if self.camera_poses is not None:
@@ -253,7 +253,7 @@ class NeusHashModel(Model):
         gradient = sample.gradient if self.camera_poses is None else sample.gradient.detach()
         on_rays = SampledRays(rays, sections, sample.sdf)
         return surface, SurfaceSamples(
-            points.detach(), gradient, weights.detach(), colour, sample.laplacian, on_rays, found.wanted
+            points.detach(), gradient, weights.detach(), sample.laplacian, on_rays, found.wanted
         )
 
     @torch.no_grad()
@@ -273,8 +273,7 @@ class NeusHashModel(Model):
         }
         if self.training:
             outputs |= {"gradient": samples.gradient, "samples": samples}
-            known = self.draw_known()
-            outputs["off_rays"] = look_off_rays(self.field, known, samples, appearance, self.config.weights)
+            outputs["off_rays"] = look_off_rays(self.field, self.draw_known(), samples, self.config.weights)
             if self._patches is not None and self.patches_strength > 0:
                 assert ray_bundle.camera_indices is not None
                 outputs["patches"] = self.compare_patches(samples, ray_bundle.camera_indices[:, 0])
@@ -315,8 +314,7 @@ class NeusHashModel(Model):
     ) -> dict[str, Tensor]:
         """Every loss term, weighted; in training the metrics also show each before its weight, and every weight."""
         weights = self.config.weights
-        plain = weights.colour_plain if self.plain_weight > 0 else 1.0
-        counting = Photographed.of(batch, self.has_masks, self.device).counting(self.black, plain)
+        counting = Photographed.of(batch, self.has_masks, self.device).counting(self.black, weights.colour_plain)
         colour, outputs["ray_error"] = colour_l1(outputs["rgb"], self.target_colour(outputs, batch), counting)
         losses = {"colour": weights.colour * colour}
         if self.has_masks:
@@ -336,7 +334,6 @@ class NeusHashModel(Model):
             "eikonal": weights.eikonal,
             "free_space": weights.free_space,
             "smooth": weights.smooth,
-            "across": weights.across if self.plain_limit > 0 else 0.0,
             "flat": weights.smooth * self.plain_weight if self.plain_limit > 0 else 0.0,
             "points": self.points_pull,
             "patches": weights.patches * self.patches_strength,
@@ -357,13 +354,10 @@ class NeusHashModel(Model):
         free, surface = off_rays.sdf_at_known
         if len(on_rays):
             losses["smooth"] = weights.smooth * normal_change(on_rays, off_rays.gradient_beside)
-        if len(on_rays) and "plain" in batch and self.plain_weight > 0:
+        if len(on_rays) and "plain" in batch:
             plain = batch["plain"].to(self.device)[off_rays.ray_index]
             turns = normal_variation(on_rays, off_rays.gradient_beside, plain)
             losses["flat"] = weights.smooth * self.plain_weight * turns
-        if len(off_rays.repainted) and "plain" in batch:
-            plain = batch["plain"].to(self.device)[off_rays.across_ray_index]
-            losses["across"] = weights.across * (plain * off_rays.repainted.abs().sum(-1)).mean()
         if len(surface):
             losses["points"] = self.points_pull * on_surface(surface)
         if len(free):

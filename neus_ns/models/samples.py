@@ -10,13 +10,11 @@ from neus_ns.rays.sections import SampledRays
 
 @dataclass(frozen=True)
 class SurfaceSamples:
-    """Where a batch of rays was evaluated: the samples' points, the distance's derivatives there, their weights and
-    colours."""
+    """Where a batch of rays was evaluated: the samples' points, the distance's derivatives there, and their weights."""
 
     points: Float[Tensor, "samples 3"]
     gradient: Float[Tensor, "samples 3"]
     weights: Float[Tensor, " samples"]
-    colour: Float[Tensor, "samples 3"]
     laplacian: Float[Tensor, " samples"] | None
     on_rays: SampledRays
     wanted: Float[Tensor, ""]

@@ -76,6 +76,18 @@ def suited_weights(scene_type: SceneType, weights: LossWeights, has_masks: bool)
     return replace(suited, **{name: weight for name, weight in said.items() if weight is not None})
 
 
+def suited_plain_times(scene_type: SceneType, has_masks: bool) -> tuple[float, float]:
+    """From which share of a training on, and up to which ever more, surfaces are flattened where photographs show
+    nothing, if they are at all.
+
+    What is only a little plain must not be held up while masks' hull is still carved. Without masks an object needs a
+    shape first, or parts of it are lost that look like what is behind them.
+    """
+    if has_masks:
+        return 0.0, 0.4
+    return (0.0, 0.0) if PRESETS[scene_type].inside_out else (0.2, 0.35)
+
+
 def suited_carving(scene_type: SceneType, said: float | None, has_masks: bool, alike: bool) -> float:
     """How much it counts where patches disagree: the user's weight, or by the scene.
 

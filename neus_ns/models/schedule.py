@@ -46,9 +46,12 @@ class SurfaceSchedule:
     That is known at 30 % of training; if `view_from` is before, nothing is later. None: 0.2, but
     neuralangelo-mask-sfm with masks 0."""
 
-    plain_until: float = 0.4
-    """Share of training over which ever more counts as plain and is flattened, if anything: while masks' hull is still
-    carved, what is only a little plain would be held up. From the start in full where there are no masks."""
+    plain_from: float | None = None
+    """Share of training from which what is plain far and wide is flattened, if anything. None: from the start with
+    masks and indoors, else 0.2: it would hold up an object that is still to find its shape, and let parts of it go."""
+    plain_until: float | None = None
+    """Share of training up to which ever more counts as plain: while masks' hull is still carved, what is only a little
+    plain would be held up. None: 0.4 with masks, from the start in full indoors, else 0.35."""
 
     patches_from: float = 0.3
     """Share of training from which photographs are compared by patches: a surface must be nearly right for that, and
@@ -74,9 +77,11 @@ class SurfaceSchedule:
         """One at the start, falling to zero at `points_until`."""
         return 1 - ramp(progress, 0.0, self.points_until)
 
-    def plain_limit(self, progress: float, has_masks: bool) -> float:
-        """Contrast in grey levels below which a photograph is plain: with masks from zero up until `plain_until`."""
-        return _PLAIN * ramp(progress, 0.0, self.plain_until) if has_masks else _PLAIN
+    def plain_limit(self, progress: float, suited_start: float, suited_full: float) -> float:
+        """Contrast in grey levels below which a photograph is plain: from zero up, between the user's times or those
+        that suit the scene."""
+        start = suited_start if self.plain_from is None else self.plain_from
+        return _PLAIN * ramp(progress, start, suited_full if self.plain_until is None else self.plain_until)
 
     def patches_strength(self, progress: float) -> float:
         """Zero until `patches_from`, one when `patches_rise` has passed as well."""

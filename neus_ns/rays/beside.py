@@ -22,9 +22,3 @@ def along_surface(gradient: Float[Tensor, "points 3"], reach: float) -> Float[Te
     offset = torch.randn_like(gradient) * torch.rand_like(gradient[:, :1]) * reach
     normal = F.normalize(gradient, dim=-1)
     return offset - (offset * normal).sum(-1, keepdim=True) * normal
-
-
-def across_surface(gradient: Float[Tensor, "points 3"], reach: Float[Tensor, ""]) -> Float[Tensor, "points 3"]:
-    """Offsets along the gradient and against it, normally distributed, of about `reach`: no more than a thin thing's
-    thickness, or they end behind it."""
-    return reach * torch.randn_like(gradient[:, :1]) * F.normalize(gradient, dim=-1)

@@ -43,8 +43,8 @@ VARIANTS: dict[str, Variant] = {
     "no-points": Variant("lines of sight to SfM points, not the points", {"model.weights.points": 0.0}),
     "no-patches": Variant("photographs not compared by patches", _NO_PATCHES),
     "no-masks-no-carving": Variant("no masks, and nothing carved", _NO_MASKS | {"model.weights.carve": 0.0}),
-    "no-masks-across": Variant(
-        "no masks, and colours of what is plain the same across the surface", _NO_MASKS | {"model.weights.across": 2.0}
+    "no-masks-no-flat": Variant(
+        "no masks, and what is plain far and wide as free as the rest", _NO_MASKS | {"model.weights.smooth_plain": 0.0}
     ),
     "carving": Variant("what patches refute carved, masks or not", {"model.weights.carve": CARVE_WEIGHT}),
     "no-inward": Variant("no push inwards", {"model.weights.inward": 0.0}),
