@@ -1,7 +1,7 @@
 """Chamfer of a method on glossy captures made here, beside that of the visual hull of the same masks.
 
     python -m tests.benchmarks.gloss [--material mirror lacquer satin varnish] [--steps 1500] [--size 200]
-        [--method neus-hash] [--colour view|reflected|both] [--seed 0]
+        [--method neus-hash] [--colour view|reflected|both] [--no-masks] [--smooth-plain W] [--seed 0]
     python -m tests.benchmarks.gloss --photographs CAPTURE --points POINTS.npz [--steps 1500]
 
 varnish is the demo's capture, without gloss. Prints one line for the hull and one for the trained surface, in percent
@@ -55,15 +55,20 @@ def run(name: str, capture: Path, rate: Callable[[trimesh.Trimesh], str], option
     config = METHODS[options.method]()
     assert isinstance(config.pipeline, SurfacePipelineConfig)
     config.pipeline.model.sdf_field.colour = options.colour
+    config.pipeline.datamanager.masks = not options.no_masks
+    if options.smooth_plain is not None:
+        config.pipeline.model.weights.smooth_plain = options.smooth_plain
     with tempfile.TemporaryDirectory() as folder:
         trainer = prepared(config, capture, Length(options.steps, "steps"), options.seed, Path(folder))
         pipeline = surface_pipeline(trainer.pipeline)
-        print(f"{name}, visual hull: {rate(hull_of(pipeline))}", flush=True)
+        if not options.no_masks:
+            print(f"{name}, visual hull: {rate(hull_of(pipeline))}", flush=True)
         trainer.train()
         mesh = exported(pipeline, options.resolution, Path(folder) / "mesh.ply")
         common = pipeline.surface_model.gloss.common_later
         print(
-            f"{name}, {options.method}, colour {options.colour}, {options.steps} steps: {rate(mesh)}; "
+            f"{name} {'without' if options.no_masks else 'with'} masks, {options.method}, colour {options.colour}, "
+            f"{options.steps} steps: {rate(mesh)}; "
             f"of errors {common:.2f} would be common to areas later",
             flush=True,
         )
@@ -80,6 +85,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=200, help="edge of the generated photographs in pixels")
     parser.add_argument("--method", choices=sorted(METHODS), default="neus-hash")
     parser.add_argument("--colour", choices=("view", "reflected", "both"), default="both")
+    parser.add_argument("--no-masks", action="store_true", help="leave the masks out of the training, and the hull")
+    parser.add_argument("--smooth-plain", type=float, help="--pipeline.model.weights.smooth-plain, if not the default")
     parser.add_argument("--resolution", type=int, default=320, help="cells along the mesh lattice")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
