@@ -301,6 +301,17 @@ def test_without_masks_the_silhouette_and_the_pull_of_points_go(tmp_path):
     assert "flat" in pipeline.get_train_loss_dict(3)[1]
 
 
+def test_without_masks_what_is_plain_is_flattened_of_objects_and_in_rooms_unless_the_user_says_otherwise(tmp_path):
+    folder = tmp_path / "bare"
+    tiny_capture(folder, size=32, views=6, masks=False)
+    weights: dict[SceneType, float] = {"object": 20.0, "indoor": 20.0, "unbounded": 0.0}
+    for scene_type, weight in weights.items():
+        for said in (None, 3.0):
+            config = tiny_config(folder, tmp_path / f"{scene_type}-{said}", 1)
+            model_config(config).scene_type, model_config(config).weights.smooth_plain = scene_type, said
+            assert pipeline_of(trained(config)).surface_model.plain_weight == (weight if said is None else said)
+
+
 def test_curvature_weight_rises_and_falls_with_every_level_opened():
     schedule = NumericalSchedule(first_levels=2, levels_until=0.5, curvature_warmup=0.1)
     assert schedule.curvature_strength(0.0, 2, LAYOUT) == 0

@@ -33,7 +33,7 @@ from neus_ns.models.neus_hash import NeusHashModel, NeusHashModelConfig
 from neus_ns.models.numerical_schedule import NumericalSchedule
 from neus_ns.models.refuted_space import RefutedSpace
 from neus_ns.models.samples import SurfaceSamples
-from neus_ns.models.scene_type import PRESETS, suited_carving
+from neus_ns.models.scene_type import PLAIN_WEIGHT, PRESETS, suited_carving
 from neus_ns.models.seen_points import SeenPoints, SeenSpace
 
 # Structure-from-motion points looked at per step; of them only the distance is asked, a fifth of a sample's cost.
@@ -51,10 +51,11 @@ class WitnessWeights(LossWeights):
     colour_plain: float = 0.2
     """How much colour counts where photographs are plain far and wide, if that is looked for (`smooth_plain`): it tells
     little of where the surface is, and sheen, which seems to lie behind it, would dig a bowl."""
-    smooth_plain: float | None = 20.0
+    smooth_plain: float | None = None
     """How many times as much the change of normals counts in addition, with no regard for edges, where photographs are
-    plain far and wide. Here without masks as well, if later (the schedule's `plain_from`): what is plain and shines
-    would sink to where its reflections seem to lie, the further the longer a training lasts. None: as in neus-hash."""
+    plain far and wide. None: 20, of objects without masks as well, if later (the schedule's `plain_from`): what is
+    plain and shines would sink to where its reflections seem to lie, the further the longer a training lasts. In a wide
+    world without masks 0."""
     curvature: float = 5e-4
     """Sum of the distance's second derivatives, before the schedule (Neuralangelo). Only taps know them, and by default
     there are none (the schedule's `analytic_from`)."""
@@ -96,6 +97,9 @@ class NeuralangeloModel(NeusHashModel):
 
     def populate_modules(self) -> None:
         super().populate_modules()
+        if self.config.scene_type == "object" and self.config.weights.smooth_plain is None:
+            # Without masks as well.
+            self.plain_weight = PLAIN_WEIGHT
         self.known_space = SeenSpace(self.config.sampling.grid_resolution)
         self.refuted_space = RefutedSpace()
 

@@ -24,7 +24,7 @@ class ScenePreset:
 # Weight of the points where all of them are of what is wanted.
 POINTS_WEIGHT = 3.0
 # How much flatter than elsewhere what is plain should be.
-_PLAIN_WEIGHT = 20.0
+PLAIN_WEIGHT = 20.0
 # Weight of carving where it is of use.
 CARVE_WEIGHT = 20.0
 # Brightness from 0 to 1 that is added to a pixel's before errors of its colour count by what both come to.
@@ -71,7 +71,7 @@ def suited_weights(scene_type: SceneType, weights: LossWeights, has_masks: bool)
     behind the object, and of the object is lost what looks like that, the more so where its errors count less.
     """
     all_wanted = has_masks or PRESETS[scene_type].inside_out
-    suited = SuitedWeights(POINTS_WEIGHT, _PLAIN_WEIGHT, _BLACK) if all_wanted else SuitedWeights(0.0, 0.0, None)
+    suited = SuitedWeights(POINTS_WEIGHT, PLAIN_WEIGHT, _BLACK) if all_wanted else SuitedWeights(0.0, 0.0, None)
     said = {each.name: getattr(weights, each.name) for each in fields(suited)}
     return replace(suited, **{name: weight for name, weight in said.items() if weight is not None})
 
