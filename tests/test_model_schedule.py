@@ -43,6 +43,15 @@ def test_view_and_points_take_turns():
     assert schedule.points_strength(0.0) == 1 and schedule.points_strength(1.0) == 0
 
 
+def test_plain_times_are_the_users_where_one_is_given():
+    assert SurfaceSchedule().plain_limit(0.3, 0.2, 0.4) == pytest.approx(2.0)
+    assert SurfaceSchedule(plain_until=0.6).plain_limit(0.4, 0.2, 0.4) == pytest.approx(2.0)
+    assert SurfaceSchedule(plain_from=0.3).plain_limit(0.3, 0.2, 0.4) == 0
+    assert SurfaceSchedule(plain_from=0.0, plain_until=0.0).plain_limit(0.0, 0.2, 0.4) == 4.0
+    late = SurfaceSchedule(plain_from=0.5)
+    assert late.plain_limit(0.45, 0.2, 0.4) == 0 and late.plain_limit(0.55, 0.2, 0.4) == 4.0
+
+
 @pytest.mark.parametrize("first", [0.0, 0.1, 0.3, 0.5])
 def test_what_has_been_heard_of_the_view_is_not_taken_back_when_a_thing_proves_matt(first: float):
     schedule = SurfaceSchedule(view_from=first, view_until=first + 0.2)

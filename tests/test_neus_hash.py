@@ -16,7 +16,6 @@ from neus_ns.methods import neus_hash_config
 from neus_ns.models.loss_weights import LossWeights
 from neus_ns.models.pipeline import SurfacePipeline, SurfacePipelineConfig, surface_pipeline
 from neus_ns.models.scene_type import SuitedWeights, background_for, suited_weights
-from neus_ns.models.schedule import SurfaceSchedule
 from neus_ns.training.trainer import SurfaceTrainer, SurfaceTrainerConfig
 from tests.scenes import Ball, one_view, seen_tracks, tiny_capture
 
@@ -249,13 +248,6 @@ def test_objects_without_masks_are_flattened_when_they_have_a_shape(bare_capture
         batch, losses = pipeline.datamanager.next_train(2)[1], pipeline.get_train_loss_dict(2)[1]
         assert pipeline.datamanager.plain_limit == pytest.approx(limit)
         assert ("plain" in batch) is ("flat" in losses) is (limit > 0)
-
-
-def test_plain_times_are_the_users_where_one_is_given():
-    assert SurfaceSchedule().plain_limit(0.3, 0.2, 0.4) == pytest.approx(2.0)
-    assert SurfaceSchedule(plain_until=0.6).plain_limit(0.4, 0.2, 0.4) == pytest.approx(2.0)
-    assert SurfaceSchedule(plain_from=0.3).plain_limit(0.3, 0.2, 0.4) == 0
-    assert SurfaceSchedule(plain_from=0.0, plain_until=0.0).plain_limit(0.0, 0.2, 0.4) == 4.0
 
 
 def test_weights_are_as_the_user_says_or_as_suits_masks_and_rooms():

@@ -98,7 +98,7 @@ class NeuralangeloModel(NeusHashModel):
     def populate_modules(self) -> None:
         super().populate_modules()
         if self.config.scene_type == "object" and self.config.weights.smooth_plain is None:
-            # Without masks as well.
+            # Without masks as well; in neus-hash that has cost more than it held.
             self.plain_weight = PLAIN_WEIGHT
         self.known_space = SeenSpace(self.config.sampling.grid_resolution)
         self.refuted_space = RefutedSpace()

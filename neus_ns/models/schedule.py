@@ -81,7 +81,9 @@ class SurfaceSchedule:
         """Contrast in grey levels below which a photograph is plain: from zero up, between the user's times or those
         that suit the scene."""
         start = suited_start if self.plain_from is None else self.plain_from
-        return _PLAIN * ramp(progress, start, suited_full if self.plain_until is None else self.plain_until)
+        full = suited_full if self.plain_until is None else self.plain_until
+        # Who asks for a later start than what suits the end means it.
+        return _PLAIN * ramp(progress, start, max(start, full))
 
     def patches_strength(self, progress: float) -> float:
         """Zero until `patches_from`, one when `patches_rise` has passed as well."""
