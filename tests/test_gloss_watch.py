@@ -17,10 +17,17 @@ def counted_on(area: torch.Tensor) -> torch.Tensor:
 
 
 def heard(
-    early: float, late: float, own: float = 0.1, exposure: float = 0.0, steps: int = 500, behind: float = 0.0
+    early: float,
+    late: float,
+    own: float = 0.1,
+    exposure: float = 0.0,
+    steps: int = 500,
+    behind: float = 0.0,
+    brightness: float = 0.5,
 ) -> GlossWatch:
     """A watch that has heard a training whose errors are at random, so great by area early and late, by pixel and by
-    photograph; half of the rays meet no surface, and all of them are too bright by `behind`."""
+    photograph, where all is equally bright; half of the rays meet no surface, and all of these are too bright by
+    `behind`."""
     torch.manual_seed(0)
     watch = GlossWatch(PHOTOGRAPHS)
     of_areas, of_photographs = torch.randn(PHOTOGRAPHS * AREAS), exposure * torch.randn(PHOTOGRAPHS)
@@ -32,7 +39,8 @@ def heard(
             error = (early if step < 0.2 * steps else late) * of_areas[area] + own * torch.randn(2000)
             opacity = (torch.arange(2000) % 2).float()
             seen = torch.where(opacity > 0.5, error + of_photographs[photograph], behind)
-            watch.hear(seen, opacity, torch.ones(2000), counted_on(area))
+            photographed = torch.full((2000,), brightness)
+            watch.hear(photographed + seen, photographed, opacity, torch.ones(2000), counted_on(area))
             assert not watch.matt and not watch.shines and not watch.mirrors
     watch.progress = 0.3
     return watch
@@ -55,7 +63,9 @@ def test_what_stays_wrong_over_whole_areas_shines(early: float, late: float, shi
     assert watch.shines is shines and watch.matt is not shines and watch.mirrors is mirrors
     if early > 0.05:
         expected = late**2 / (late**2 + 0.1**2) * (late / early) ** 4
-        assert watch.common_later == pytest.approx(expected, rel=0.25)
+        assert watch.common_later.of_errors == pytest.approx(expected, rel=0.25)
+        expected = late**2 / 0.5**2 * (late / early) ** 4
+        assert watch.common_later.of_brightness == pytest.approx(expected, rel=0.25)
 
 
 @pytest.mark.parametrize("steps", [50, 300, 3000])
@@ -68,7 +78,13 @@ def test_photographs_of_changing_exposure_do_not_shine():
 
 
 def test_what_is_behind_the_surface_has_no_say():
-    assert heard(0.1, 0.1, behind=5.0).common_later == pytest.approx(heard(0.1, 0.1).common_later)
+    found, without = heard(0.1, 0.1, behind=5.0).common_later, heard(0.1, 0.1).common_later
+    assert found.of_errors == pytest.approx(without.of_errors)
+    assert found.of_brightness == pytest.approx(without.of_brightness)
+
+
+def test_a_sheen_is_no_gloss_though_nothing_else_be_wrong():
+    assert heard(0.01, 0.01, own=0.01).matt and heard(0.01, 0.01, own=0.01, brightness=0.05).shines
 
 
 def test_pairs_are_all_pairs():
@@ -98,18 +114,18 @@ def test_pixels_that_were_drawn_more_often_count_less():
             (evenly, everywhere, torch.ones(2000)),
         ):
             error = wrong[areas] + torch.randn(2000)
-            listener.hear(error, torch.ones(2000), even, counted_on(areas))
-    near, _, itself = (watch.heard[0, :, 0] / watch.heard[0, :, 1]).tolist()
-    near_evenly, _, itself_evenly = (evenly.heard[0, :, 0] / evenly.heard[0, :, 1]).tolist()
+            listener.hear(error, torch.zeros(2000), torch.ones(2000), even, counted_on(areas))
+    near, _, itself, _ = (watch.heard[0, :, 0] / watch.heard[0, :, 1]).tolist()
+    near_evenly, _, itself_evenly, _ = (evenly.heard[0, :, 0] / evenly.heard[0, :, 1]).tolist()
     assert itself == pytest.approx(itself_evenly, rel=0.05) and near == pytest.approx(near_evenly, abs=0.02)
 
 
 def test_where_nothing_is_seen_yet_nothing_is_known():
     watch = GlossWatch(PHOTOGRAPHS)
     for watch.progress in (0.1, 0.28):
-        watch.hear(torch.full((4,), 0.1), torch.zeros(4), torch.ones(4), torch.zeros(4).long())
+        watch.hear(torch.full((4,), 0.1), torch.zeros(4), torch.zeros(4), torch.ones(4), torch.zeros(4).long())
     watch.progress = 0.3
-    assert watch.common_later == float("inf") and not watch.matt
+    assert watch.common_later.of_errors == watch.common_later.of_brightness == float("inf") and not watch.matt
 
 
 def test_too_short_a_training_waits_for_nothing():
@@ -127,8 +143,9 @@ def test_a_resumed_training_decides_as_an_unbroken_one():
     assert resumed.matt
 
 
-def test_checkpoints_of_before_areas_were_compared_still_load():
+@pytest.mark.parametrize("old", [torch.tensor([[0.1, 1.0], [0.05, 1.0]]), torch.ones(2, 3, 2)])
+def test_checkpoints_that_heard_less_still_load(old: torch.Tensor):
     resumed = GlossWatch(PHOTOGRAPHS)
     resumed.progress = 0.5
-    resumed.load_state_dict({"heard": torch.tensor([[0.1, 1.0], [0.05, 1.0]])})
-    assert resumed.common_later == float("inf") and resumed.shines
+    resumed.load_state_dict({"heard": old})
+    assert resumed.common_later.of_errors == float("inf") and resumed.shines

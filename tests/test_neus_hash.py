@@ -163,8 +163,8 @@ def test_masks_reach_the_loss(capture, tmp_path):
 def test_training_listens_for_what_shines(capture, tmp_path):
     model = pipeline_of(trained(tiny_config(capture[0], tmp_path, 50))).surface_model
     # Three steps a stretch, of whose pixels some show the ball.
-    for _, photographs, itself in model.gloss.heard:
-        assert photographs[1] > 0 and 0 < itself[0] < itself[1]
+    for _, photographs, itself, brightness in model.gloss.heard:
+        assert photographs[1] > 0 and 0 < itself[0] < itself[1] and 0 < brightness[0] < brightness[1]
     assert model.field.colour_network.view_strength == 1.0
     model.set_progress(0.4)
     assert model.field.colour_network.view_strength == (0.0 if model.gloss.matt else pytest.approx(0.5))

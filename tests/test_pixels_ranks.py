@@ -55,9 +55,9 @@ def work(rank: int, folder: str) -> None:
     watch = GlossWatch(2)
     for watch.progress in (0.1, 0.12, 0.25, 0.29):
         areas = torch.randint(2 * AREAS_ACROSS**2, (256,))
-        watch.hear(torch.randn(256), torch.ones(256), torch.ones(256), areas)
+        watch.hear(torch.randn(256), torch.full((256,), 0.5), torch.ones(256), torch.ones(256), areas)
     watch.progress = 0.3
-    found["gloss"] = {"heard": watch.heard, "later": watch.common_later}
+    found["gloss"] = {"heard": watch.heard, "later": watch.common_later.of_errors}
     space, patches = RefutedSpace(), torch.rand(2, 3) * 2 - 1
     for _ in range(5):
         space.hear(patches, torch.ones(2), torch.ones(2))

@@ -197,8 +197,9 @@ class SurfacePipeline(VanillaPipeline):
         outputs, losses, metrics = super().get_train_loss_dict(step)
         gloss = self.surface_model.gloss
         if gloss.listening:
-            error, area = outputs["colour_error"].mean(-1), self.datamanager.last_areas(AREAS_ACROSS)
-            gloss.hear(error, outputs["accumulation"][:, 0], self.datamanager.even_weight(error.device), area)
+            rendered, error = outputs["rgb"].detach().mean(-1), outputs["colour_error"].mean(-1)
+            even, area = self.datamanager.even_weight(error.device), self.datamanager.last_areas(AREAS_ACROSS)
+            gloss.hear(rendered, rendered - error, outputs["accumulation"][:, 0], even, area)
         self.datamanager.observe(outputs["ray_error"])
         if self.drawn is not None and self.datamanager.last_pixels is not None:
             self.drawn.note(self.datamanager.last_pixels.indices)

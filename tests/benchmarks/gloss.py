@@ -69,7 +69,7 @@ def run(name: str, capture: Path, rate: Callable[[trimesh.Trimesh], str], option
         print(
             f"{name} {'without' if options.no_masks else 'with'} masks, {options.method}, colour {options.colour}, "
             f"{options.steps} steps: {rate(mesh)}; "
-            f"of errors {common:.2f} would be common to areas later",
+            f"common to areas later: {common.of_errors:.2f} of errors, {common.of_brightness:.4f} of brightness",
             flush=True,
         )
         end_log()
