@@ -13,6 +13,7 @@ from neus_ns.cli.bench.command import Ablation, compare
 from neus_ns.cli.bench.record import Measurement, Record, Run
 from neus_ns.errors import InputError
 from neus_ns.methods import neuralangelo_mask_sfm_config, neus_hash_config
+from neus_ns.models.gloss import CommonErrors
 from neus_ns.models.neuralangelo import NeuralangeloModel, NeuralangeloModelConfig
 from neus_ns.models.pipeline import SurfacePipeline, SurfacePipelineConfig
 from neus_ns.training.trainer import SurfaceTrainerConfig
@@ -49,7 +50,7 @@ def pipeline_of(variant: str, capture: Path) -> SurfacePipeline:
     pipeline = config.setup(device="cpu")
     pipeline.train()
     # No step has told whether it shines. Late enough for patches, early enough for SfM points.
-    pipeline.surface_model.gloss._later = 0.0
+    pipeline.surface_model.gloss._later = CommonErrors(0.0, 1.0)
     pipeline.set_progress(0.45)
     return pipeline
 

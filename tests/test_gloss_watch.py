@@ -61,6 +61,7 @@ def heard(
 def test_what_stays_wrong_over_whole_areas_shines(early: float, late: float, shines: bool, mirrors: bool):
     watch = heard(early, late)
     assert watch.shines is shines and watch.matt is not shines and watch.mirrors is mirrors
+    assert ("mirror" if mirrors else "shine" if shines else "matt") in watch.sentence()
     if early > 0.05:
         expected = late**2 / (late**2 + 0.1**2) * (late / early) ** 4
         assert watch.common_later.of_errors == pytest.approx(expected, rel=0.25)

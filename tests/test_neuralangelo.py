@@ -20,6 +20,7 @@ from neus_ns.losses.geometric import curvature, inward, near_surface
 from neus_ns.losses.photometric import colour_l1, even_contrast
 from neus_ns.losses.silhouette import silhouette_bce, silhouette_mse
 from neus_ns.methods import neuralangelo_mask_sfm_config
+from neus_ns.models.gloss import CommonErrors
 from neus_ns.models.neuralangelo import NeuralangeloModel, NeuralangeloModelConfig
 from neus_ns.models.numerical_schedule import NumericalSchedule
 from neus_ns.models.pipeline import SurfacePipeline, SurfacePipelineConfig, surface_pipeline
@@ -236,16 +237,16 @@ def test_patches_are_compared_late_and_shape_the_surface_but_no_camera(capture, 
     model = model_of(pipeline)
     pipeline.train()
     # Reflections are no witnesses.
-    model.gloss._later = 1.0
+    model.gloss._later = CommonErrors(1.0, 1.0)
     for progress in (0.29, 0.5):
         pipeline.set_progress(progress)
         assert not {"patches", "carve", "inward"} & set(pipeline.get_train_loss_dict(8)[1])
     # What shines a little shows its texture too, but pushing and carving would follow highlights inwards.
-    model.gloss._later = 0.15
+    model.gloss._later = CommonErrors(0.15, 1.0)
     pipeline.set_progress(0.5)
     losses = pipeline.get_train_loss_dict(8)[1]
     assert "patches" in losses and not {"carve", "inward"} & set(losses)
-    model.gloss._later = 0.0
+    model.gloss._later = CommonErrors(0.0, 1.0)
     pipeline.set_progress(0.5)
     _, losses, metrics = pipeline.get_train_loss_dict(8)
     # A push would bend poses instead of the surface.

@@ -160,8 +160,9 @@ def test_masks_reach_the_loss(capture, tmp_path):
     assert torch.isfinite(metrics["psnr"])
 
 
-def test_training_listens_for_what_shines(capture, tmp_path):
+def test_training_listens_for_what_shines(capture, tmp_path, capsys):
     model = pipeline_of(trained(tiny_config(capture[0], tmp_path, 50))).surface_model
+    assert capsys.readouterr().out.count("errors common to areas") == 1
     # Three steps a stretch, of whose pixels some show the ball.
     for _, photographs, itself, brightness in model.gloss.heard:
         assert photographs[1] > 0 and 0 < itself[0] < itself[1] and 0 < brightness[0] < brightness[1]
@@ -188,9 +189,9 @@ def test_the_sampler_is_told_what_shines(capture, tmp_path):
     sampler, gloss = pipeline.datamanager.train_pixel_sampler, pipeline.surface_model.gloss
     assert sampler is not None
     for common, shines in ((0.05, False), (0.5, True)):
-        # Products of errors and how many: those of an area, of a photograph, and of pixels with themselves.
-        heard = torch.tensor([[common, 1.0], [0.0, 1.0], [1.0, 1.0]])
-        gloss.load_state_dict({"heard": heard.expand(2, 3, 2)})
+        # Products of errors and how many: of an area, of a photograph, of pixels with themselves; brightness squared.
+        heard = torch.tensor([[common, 1.0], [0.0, 1.0], [1.0, 1.0], [1.0, 1.0]])
+        gloss.load_state_dict({"heard": heard.expand(2, 4, 2)})
         pipeline.set_progress(0.2)
         assert not sampler.shines
         pipeline.set_progress(0.4)

@@ -125,6 +125,15 @@ class GlossWatch(nn.Module):
         was heard to tell."""
         return self.shines and _MIRRORS_FROM <= self._decided.of_errors < math.inf
 
+    def sentence(self) -> str:
+        """What it was taken for, once that is known, and by what."""
+        like = "mirror all over" if self.mirrors else "shine" if self.shines else "are matt"
+        later = self._decided
+        return (
+            f"surfaces {like}: errors common to areas would be {later.of_errors:.2f} of all later, and "
+            f"{later.of_brightness:.4f} of brightness, in mean squares"
+        )
+
     @property
     def _decided(self) -> CommonErrors:
         if self._later is None:

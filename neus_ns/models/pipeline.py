@@ -118,6 +118,7 @@ class SurfacePipeline(VanillaPipeline):
         super().__init__(with_photographs, str(device), test_mode=test_mode, **kwargs)
         self.config = config
         self._level = SampleLevel(config.samples_per_step, config.max_rays)
+        self._heard_gloss = False
         self.drawn: DrawnPixels | None = None
         self.drawn_view = ViewerPicture("Where rays fell lately: white 16 times the mean, black a 16th or less")
         if test_mode == "val":
@@ -200,6 +201,10 @@ class SurfacePipeline(VanillaPipeline):
             rendered, error = outputs["rgb"].detach().mean(-1), outputs["colour_error"].mean(-1)
             even, area = self.datamanager.even_weight(error.device), self.datamanager.last_areas(AREAS_ACROSS)
             gloss.hear(rendered, rendered - error, outputs["accumulation"][:, 0], even, area)
+            self._heard_gloss = True
+        elif self._heard_gloss and gloss.known:
+            CONSOLE.log(gloss.sentence())
+            self._heard_gloss = False
         self.datamanager.observe(outputs["ray_error"])
         if self.drawn is not None and self.datamanager.last_pixels is not None:
             self.drawn.note(self.datamanager.last_pixels.indices)
