@@ -127,6 +127,7 @@ def test_where_nothing_is_seen_yet_nothing_is_known():
         watch.hear(torch.full((4,), 0.1), torch.zeros(4), torch.zeros(4), torch.ones(4), torch.zeros(4).long())
     watch.progress = 0.3
     assert watch.common_later.of_errors == watch.common_later.of_brightness == float("inf") and not watch.matt
+    assert "too little" in watch.sentence()
 
 
 def test_too_short_a_training_waits_for_nothing():
