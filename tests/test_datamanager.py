@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 import tyro
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from nerfstudio.utils.rich_utils import CONSOLE
 from PIL import Image
 
+from neus_ns.data import photograph_scale
 from neus_ns.data.datamanager import SurfaceDataManager, SurfaceDataManagerConfig
 from neus_ns.data.dataset import SurfaceDataset
 from neus_ns.data.decode import mask_coverage
@@ -179,6 +181,33 @@ def test_mask_files_of_every_kind_mean_the_same(tmp_path: Path) -> None:
 def test_scaled_photographs_have_the_size_of_their_scaled_cameras(tmp_path: Path) -> None:
     data = manager(capture(tmp_path), test_mode="inference", camera_res_scale_factor=0.29).train_dataset
     assert data[0]["image"].shape[:2] == data[0]["fg_mask"].shape[:2] == (5, 6) == data.size_of(0)[::-1]
+
+
+def test_photographs_are_read_no_larger_than_what_a_training_sees(tmp_path: Path, monkeypatch) -> None:
+    folder = capture(tmp_path)
+    monkeypatch.setattr(photograph_scale, "LONGEST_SIDE", 12)
+    data = manager(folder)
+    for dataset in (data.train_dataset, data.eval_dataset):
+        assert dataset.size_of(0) == (12, 9) and dataset[0]["image"].shape == (9, 12, 3)
+        # Half of the size: every pixel is the mean of four.
+        whole = torch.from_numpy(np.asarray(Image.open(dataset.image_filenames[0])) / 255.0)
+        expected = whole.view(9, 2, 12, 2, 3).mean((1, 3))
+        assert (dataset[0]["image"] - expected).abs().mean() < 0.04
+    assert data.train_store.num_pixels == len(data.train_dataset) * 12 * 9
+    assert manager(folder, camera_res_scale_factor=1.0).train_dataset.size_of(0) == SIZE
+    monkeypatch.setattr(photograph_scale, "LONGEST_SIDE", 24)
+    assert manager(folder).photograph_scale == 1.0
+
+
+@pytest.mark.parametrize("size", [(4032, 3024), (1080, 1920), (5472, 3648), (1601, 900), (3464, 3464), (1600, 1200)])
+def test_the_longer_side_of_large_photographs_comes_out_at_1600(size: tuple[int, int]) -> None:
+    width, height = size
+    cameras = Cameras(torch.eye(4)[None, :3].repeat(2, 1, 1), 500.0, 500.0, width / 2, height / 2, width, height)
+    scale = photograph_scale.suited_scale(cameras)
+    cameras.rescale_output_resolution(scale)
+    found = (int(cameras.width[0]), int(cameras.height[0]))
+    assert max(found) == 1600 and min(found) == pytest.approx(1600 * min(size) / max(size), abs=1)
+    assert (scale == 1.0) == (max(size) == 1600)
 
 
 def test_a_photograph_of_another_size_than_its_camera_is_refused(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from neus_ns.pixels.interest import corners
 from neus_ns.pixels.interest_points import corner_map
 from neus_ns.pixels.interest_regions import InterestRegionsPixelSamplerConfig
 from neus_ns.pixels.latin_hypercube import LatinHypercubePixelSamplerConfig
-from neus_ns.pixels.pixel_map import PixelMapSampler, ViewPixels
+from neus_ns.pixels.pixel_map import PixelMapSampler, ViewPixels, mean_values
 from neus_ns.pixels.pool import Pool
 from neus_ns.pixels.redistribute import RedistributingSampler
 from neus_ns.pixels.silhouette import outline_map
@@ -44,6 +44,23 @@ def test_context_prior_is_the_deviation_of_each_neighbourhood(shape: tuple[int, 
             expected[row, col] = np.std(near, axis=0).mean()
     expected = np.maximum(expected, 0.01 * expected.mean())
     np.testing.assert_allclose(context_std(photo), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("shared_by", [1, 3, 16])
+def test_mean_values_are_those_of_runs_of_the_pool(masked: bool, shared_by: int) -> None:
+    photos = [
+        torch.from_numpy(noise_photo(*shape, seed=seed)) for seed, shape in enumerate([(40, 31), (23, 50), (9, 8)])
+    ]
+    masks = [torch.zeros(photo.shape[:2], dtype=torch.uint8) for photo in photos]
+    for mask in masks[:2]:
+        mask[3:6, 4:8] = 255
+    pool = Pool(store_images(photos, masks if masked else None, "cpu"))
+    every = torch.cat([photo[..., 0].reshape(-1) for photo in photos]).double()
+    of_pool = every[pool.flat(torch.arange(pool.size))]
+    expected = torch.stack([run.mean() for run in of_pool.split(shared_by)])
+    found = mean_values(pool, lambda view: view.photo[..., 0], shared_by)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=0)
 
 
 def test_outline_map_is_the_blurred_laplacian_of_the_mask() -> None:

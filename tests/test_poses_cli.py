@@ -97,6 +97,18 @@ def test_what_was_exported_trains_again_with_the_same_poses(run, tmp_path, monke
         torch.testing.assert_close(getattr(outputs.cameras, name), getattr(before, name))
 
 
+def test_what_is_exported_of_reduced_photographs_fits_their_files(capture, tmp_path):
+    config = tiny_config(capture, tmp_path, 1)
+    pipeline_config(config).datamanager.camera_res_scale_factor = 0.43
+    pipeline = pipeline_config(config).setup(device="cpu", test_mode="val")
+    assert pipeline.datamanager.train_dataset.size_of(0) == (13, 13)
+    lens = json.loads((capture / "transforms.json").read_text())
+    for entry in cli.pose_frames(pipeline, tmp_path):
+        assert (entry["w"], entry["h"]) == (32, 32)
+        for name in ("fl_x", "fl_y", "cx", "cy"):
+            assert entry[name] == pytest.approx(lens[name])
+
+
 def test_exporters_see_the_refined_views(run):
     views = run[1].surface_source().views
     assert views is not None and views.masks is not None

@@ -130,13 +130,15 @@ def test_what_cannot_fit_is_refused_in_a_sentence(monkeypatch, preset, free, wor
 
 
 def test_photographs_that_cannot_be_kept_are_refused_before_they_are_read(monkeypatch) -> None:
-    free = {"cpu": 10 * GB, "cuda": GB}
+    free = {"cpu": 15 * GB, "cuda": GB}
     monkeypatch.setattr(free_memory, "free_memory", lambda device: free[device.type])
-    require_room_for_photographs(2 * GB, True, CPU)
-    with pytest.raises(InputError, match="at least 8.0 GB and 1.0 GB .* cuda:0: .* --pipeline.datamanager.images-on"):
-        require_room_for_photographs(2 * GB, True, CARD)
-    with pytest.raises(InputError, match="camera-res-scale-factor 0.5[.]$"):
-        require_room_for_photographs(4 * GB, False, CPU)
+    require_room_for_photographs(2 * GB, 1.0, True, CPU)
+    with pytest.raises(InputError, match="about 14.0 GB and 1.0 GB .* cuda:0: .* --pipeline.datamanager.images-on"):
+        require_room_for_photographs(2 * GB, 1.0, True, CARD)
+    # Half as wide and high as they are read now, which may be smaller than their files.
+    for scale, half in ((1.0, "0.5"), (0.4, "0.2")):
+        with pytest.raises(InputError, match=f"camera-res-scale-factor {half}[.]$"):
+            require_room_for_photographs(6 * GB, scale, False, CPU)
 
 
 def test_a_containers_limit_counts_without_the_files_that_it_only_keeps_at_hand(tmp_path: Path) -> None:

@@ -61,7 +61,9 @@ class AlignPoses:
 
         let_waiting_threads_sleep()
         # Photographs as they are, because the poses are written for these files.
-        config = SurfaceDataManagerConfig(data=self.data, dataparser=AutoDataParserConfig(downscale_factor=1))
+        config = SurfaceDataManagerConfig(
+            data=self.data, dataparser=AutoDataParserConfig(downscale_factor=1), camera_res_scale_factor=1.0
+        )
         manager = config.setup(device="cpu", test_mode="val")
         scene = survey(manager, self.scene_type, self.region, self.pose_error)
         with Progress() as bars:

@@ -44,7 +44,7 @@ class ExportPoses:
         require_file_can_be_written(self.output_path)
         pipeline = load_pipeline(self.load_config, self.data)
         frames = pose_frames(pipeline, self.output_path.parent)
-        write_json(self.output_path, photographs(frames, pipeline.datamanager.train_dataset.crop_radius))
+        write_json(self.output_path, photographs(frames, pipeline.datamanager.train_dataset.crop_radius_of_files))
         refined = pipeline.surface_model.camera_poses is not None
         remark = "" if refined else f"; {_NOT_TRAINED_WITH_POSES}"
         print(f"Wrote {self.output_path}: the poses of {len(frames)} training photographs{remark}.")
@@ -148,7 +148,7 @@ def pose_frames(pipeline: "SurfacePipeline", folder: Path) -> list[dict[str, Any
     from neus_ns.data.transforms_json import frame_entry
 
     manager = pipeline.datamanager
-    cameras = manager.train_dataset.cameras.to("cpu")
+    cameras = manager.train_dataset.cameras_of_files().to("cpu")
     poses = pipeline.views_world(masks=False).world_from_camera
     return [
         frame_entry(Path(name), cameras, view, pose, folder)

@@ -27,6 +27,7 @@ from neus_ns.data.checks_splits import require_two
 from neus_ns.data.contrast import plain_all_around
 from neus_ns.data.dataset import SurfaceDataset
 from neus_ns.data.free_memory import require_room_for_photographs
+from neus_ns.data.photograph_scale import suited_scale
 from neus_ns.data.pinhole_views import pinhole_views
 from neus_ns.data.pixel_store import PixelStore, store_dataset
 from neus_ns.data.region import Region
@@ -58,6 +59,9 @@ class SurfaceDataManagerConfig(VanillaDataManagerConfig):
     lately; all evenly from 30 % of the training on, if what is photographed shines."""
     train_num_rays_per_batch: int = 1024
     """Rays of the first batch; of all, if --pipeline.samples-per-step is 0 and so leaves their number alone."""
+    camera_res_scale_factor: float | None = None  # type: ignore[assignment]
+    """How large photographs are read, next to their files; None: in full, but none more than 1600 pixels wide or
+    high."""
     masks: bool = True
     """Use the capture's foreground masks, where there are any; without them, all that is in the region of interest is
     surface."""
@@ -134,10 +138,16 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
         """The photographs with or without masks, or, for None, with those that they have."""
         found = replace(outputs, mask_filenames=None) if masks is False else with_masks(outputs, self.get_datapath())
         outputs = replace(found, metadata={**found.metadata, "crop_radius": self._crop_radius(found)})
-        dataset = SurfaceDataset(outputs, self.config.camera_res_scale_factor, masks)
+        dataset = SurfaceDataset(outputs, self.photograph_scale, masks)
         if self._reads_photographs:
             dataset.check_files()
         return outputs, dataset
+
+    @cached_property
+    def photograph_scale(self) -> float:
+        """How large photographs are read, next to their files: those for training and those for evaluation alike."""
+        said = self.config.camera_res_scale_factor
+        return suited_scale(self.train_dataparser_outputs.cameras) if said is None else said
 
     def _crop_radius(self, outputs: DataparserOutputs) -> float | None:
         """The radius of a fisheye's image circle in pixels of the files: nerfstudio reports that of the full size."""
@@ -147,7 +157,7 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
     def setup_train(self) -> None:
         sizes = [self.train_dataset.size_of(view) for view in range(len(self.train_dataset))]
         pixels = sum(width * height for width, height in sizes)
-        require_room_for_photographs(pixels, self.has_masks, torch.device(self._store_device))
+        require_room_for_photographs(pixels, self.photograph_scale, self.has_masks, torch.device(self._store_device))
         self.train_store = store_dataset(self.train_dataset, self._store_device)
         if not self.train_store.shows_object:
             raise InputError(

@@ -2,6 +2,7 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from numpy import ndarray
@@ -60,6 +62,18 @@ class SurfaceDataset(InputDataset):
     def size_of(self, image_idx: int) -> tuple[int, int]:
         """Width and height in pixels of one photograph: its camera's."""
         return int(self.cameras.width[image_idx]), int(self.cameras.height[image_idx])
+
+    def cameras_of_files(self) -> Cameras:
+        """The cameras in pixels of the photographs' files, which may be larger than what is read of them."""
+        cameras = deepcopy(self._dataparser_outputs.cameras)
+        cameras.rescale_output_resolution(self._reduction("image"))
+        return cameras
+
+    @property
+    def crop_radius_of_files(self) -> float | None:
+        """`crop_radius` in pixels of the files."""
+        radius = self.metadata.get("crop_radius")
+        return None if radius is None else radius * self._reduction("image")
 
     def photo_and_foreground(self, image_idx: int) -> tuple[UInt8[Tensor, "h w 3"], UInt8[Tensor, "h w"] | None]:
         """One photograph and, when the capture has masks, how much of each pixel is foreground (0..255)."""
@@ -129,13 +143,18 @@ class SurfaceDataset(InputDataset):
             return picture if picture.size == (width, height) else picture.crop((0, 0, width, height))
         # The part that the camera's pixels cover: intrinsics are divided exactly, sizes are rounded down.
         seen = (0, 0, min(width * shrink, picture.size[0]), min(height * shrink, picture.size[1]))
-        # For whole factors a box filter is the mean of the pixels, and a mask's coverage is exact.
-        resample = Image.Resampling.BOX if shrink == round(shrink) else Image.Resampling.BILINEAR
+        # For whole factors a box filter is the mean of the pixels, and a mask's coverage is exact. For others Hamming's
+        # comes nearest to the mean over a pixel's area: half as far as the bilinear one, which blurs.
+        resample = Image.Resampling.BOX if shrink == round(shrink) else Image.Resampling.HAMMING
         return picture.resize((width, height), resample=resample, box=seen)
 
     def _shrink(self, kind: Kind) -> float:
         """How many times smaller the files of photographs or masks have to be made."""
-        return int(self._dataparser_outputs.metadata.get(f"{kind}_reduction", 1)) / self.scale_factor
+        return self._reduction(kind) / self.scale_factor
+
+    def _reduction(self, kind: Kind) -> int:
+        """The part of that which the reader of the capture asks for."""
+        return int(self._dataparser_outputs.metadata.get(f"{kind}_reduction", 1))
 
     def _require_size(self, found: tuple[int, int], image_idx: int, path: Path, kind: Kind) -> None:
         shrink = self._shrink(kind)

@@ -12,6 +12,9 @@ _CONTAINERS = (
     (Path("/sys/fs/cgroup"), "memory.max", "memory.current"),
     (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"),
 )
+# Bytes: a colour; and with masks how much of it is the object, that as yes or no, and the number of every second pixel,
+# that is of those near the object.
+_PER_PIXEL, _PER_MASKED_PIXEL = 3, 7
 
 
 def free_memory(device: torch.device) -> int | None:
@@ -50,17 +53,20 @@ def gigabytes(count: int | float) -> str:
     return f"{count / 1e9:.1f} GB"
 
 
-def require_room_for_photographs(pixels: int, has_masks: bool, device: torch.device) -> None:
-    """Raise InputError if so many pixels cannot be kept on the device; they are put together in the computer first."""
-    need = (4 if has_masks else 3) * pixels
+def require_room_for_photographs(pixels: int, scale: float, has_masks: bool, device: torch.device) -> None:
+    """Raise InputError if so many pixels cannot be kept on the device; they are put together in the computer first.
+
+    `scale` is how large photographs are read now, next to their files.
+    """
+    need = (_PER_MASKED_PIXEL if has_masks else _PER_PIXEL) * pixels
     for place in dict.fromkeys((torch.device("cpu"), device)):
         free = free_memory(place)
         if free is None or need <= free:
             continue
-        remedy = "make them smaller by --pipeline.datamanager.camera-res-scale-factor 0.5"
+        remedy = f"make them smaller by --pipeline.datamanager.camera-res-scale-factor {scale / 2:.2g}"
         if place.type == "cuda":
             remedy += ", or keep them in the computer's memory by --pipeline.datamanager.images-on-gpu False"
         raise InputError(
-            f"The training photographs take at least {gigabytes(need)} and {gigabytes(free)} of memory are free on "
+            f"The training photographs take about {gigabytes(need)} and {gigabytes(free)} of memory are free on "
             f"{place}: {remedy}."
         )

@@ -24,6 +24,8 @@ FOREGROUND_LEVEL = 128
 # A mask is widened by this share of its bounding box's diagonal, but by no less than so many pixels.
 _MARGIN_SHARE = 0.1
 _MARGIN_PIXELS = 8.0
+# Photographs that are worked on at once; each takes memory of its own.
+_WORKERS = min(8, os.cpu_count() or 1)
 
 LoadView = Callable[[int], "tuple[UInt8[Tensor, '_h _w 3'], UInt8[Tensor, '_h _w'] | None]"]
 
@@ -174,7 +176,7 @@ def build_store(
             fg[begin:end] = foreground.reshape(-1)
 
     # Threads are enough: decoding happens outside the interpreter's lock, and processes would copy the pixels.
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
         list(pool.map(fill, range(len(sizes))))
     candidates, lit = _regions(sizes, offset, fg, crop_radius)
     width, height = torch.tensor(sizes, dtype=torch.int64).view(-1, 2).unbind(-1)
@@ -204,21 +206,36 @@ def _regions(
         return None, None
     total = sum(width * height for width, height in sizes)
     index_type = np.int32 if total < 2**31 else np.int64
-    near_parts, lit_parts = [], []
-    for view, (width, height) in enumerate(sizes):
-        begin = int(offset[view])
+
+    def found(view: int) -> "tuple[Integer[ndarray, '_near'], Integer[ndarray, '_lit'] | None]":
+        (width, height), begin = sizes[view], int(offset[view])
         saw_light = np.ones((height, width), dtype=bool) if crop_radius is None else _disc(width, height, crop_radius)
         near = saw_light
         if fg is not None:
             mask = fg[begin : begin + width * height].numpy().reshape(height, width) >= FOREGROUND_LEVEL
             near = saw_light & near_mask(mask)
-        near_parts.append((np.flatnonzero(near) + begin).astype(index_type))
-        if crop_radius is not None:
-            lit_parts.append((np.flatnonzero(saw_light) + begin).astype(index_type))
-    candidates = torch.from_numpy(np.concatenate(near_parts))
-    lit = torch.from_numpy(np.concatenate(lit_parts)) if lit_parts else None
+        listed = [near] if crop_radius is None else [near, saw_light]
+        near_part, *lit_part = ((np.flatnonzero(each) + begin).astype(index_type) for each in listed)
+        return near_part, lit_part[0] if lit_part else None
+
+    with ThreadPoolExecutor(max_workers=_WORKERS) as threads:
+        parts = list(threads.map(found, range(len(sizes))))
+    near_parts, lit_parts = [part[0] for part in parts], [part[1] for part in parts if part[1] is not None]
+    del parts
+    candidates, lit = _joined(near_parts), _joined(lit_parts) if lit_parts else None
     # A set that never shows the object (evaluation photographs may) has no surroundings of it to prefer.
     return candidates if candidates.numel() else lit, lit
+
+
+def _joined(parts: "list[Integer[ndarray, '_part']]") -> Integer[Tensor, " whole"]:
+    """All parts in one, each let go once it is copied: together they take as much as the photographs."""
+    whole = torch.from_numpy(np.empty(sum(map(len, parts)), dtype=parts[0].dtype))
+    end = len(whole)
+    while parts:
+        part = parts.pop()
+        whole[end - len(part) : end] = torch.from_numpy(part)
+        end -= len(part)
+    return whole
 
 
 def near_mask(mask: Bool[ndarray, "h w"]) -> Bool[ndarray, "h w"]:
@@ -228,8 +245,13 @@ def near_mask(mask: Bool[ndarray, "h w"]) -> Bool[ndarray, "h w"]:
         return np.zeros_like(mask)
     diagonal = math.hypot(rows[-1] - rows[0] + 1, cols[-1] - cols[0] + 1)
     margin = max(_MARGIN_PIXELS, _MARGIN_SHARE * diagonal)
-    distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return distance <= margin
+    # What is further from the mask's box than the margin is too far from the mask.
+    reach = math.ceil(margin)
+    box = tuple(slice(max(0, int(side[0]) - reach), int(side[-1]) + reach + 1) for side in (rows, cols))
+    distance = cv2.distanceTransform((~mask[box]).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    near = np.zeros_like(mask)
+    near[box] = distance <= margin
+    return near
 
 
 def _disc(width: int, height: int, radius: float) -> Bool[ndarray, "h w"]:

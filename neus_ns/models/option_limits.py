@@ -30,14 +30,15 @@ LEAST: Mapping[str, int] = {
 }
 # Not even zero: something is divided by them, or falls to them by equal ratios.
 POSITIVE = (
+    "datamanager.camera_res_scale_factor",
     "model.schedule.batch_first",
     "model.sdf_field.initial_inv_s",
     "model.weights.black",
     "model.schedule.points_reach_first",
     "model.schedule.points_reach_last",
 )
-# More would take more memory than the sizes that are chosen, and said, at the start.
-MOST: Mapping[str, int] = {"model.schedule.batch_first": 1}
+# More would take more memory than the sizes that are chosen, and said, at the start; or photographs have no more.
+MOST: Mapping[str, int] = {"model.schedule.batch_first": 1, "datamanager.camera_res_scale_factor": 1}
 
 
 def check_options(config: object) -> None:

@@ -43,8 +43,11 @@ def context_std(photo: UInt8[ndarray, "h w 3"]) -> Float[ndarray, "h w"]:
     Beyond the border the outermost pixels are repeated. The sums are exact, so an even patch gives an exact zero.
     """
     # The outermost pixels are repeated by hand, because OpenCV gives up on pictures of a single row or column.
-    values = np.pad(photo.astype(np.float64), ((1, 1), (1, 1), (0, 0)), mode="edge")
-    sums = cv2.boxFilter(values, -1, (3, 3), normalize=False)[1:-1, 1:-1]
-    squares = cv2.boxFilter(values * values, -1, (3, 3), normalize=False)[1:-1, 1:-1]
-    deviation = np.sqrt(np.maximum(9.0 * squares - sums * sums, 0.0)).mean(axis=-1) / 9.0
-    return np.maximum(deviation, _FLOOR * deviation.mean()).astype(np.float32)
+    values = np.pad(photo, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    # Nine squares of 255, nine times over, are a whole number that 32 bits of a float still hold.
+    sums = cv2.boxFilter(values, cv2.CV_32F, (3, 3), normalize=False)[1:-1, 1:-1]
+    spread = cv2.sqrBoxFilter(values, cv2.CV_32F, (3, 3), normalize=False)[1:-1, 1:-1]
+    spread *= 9.0
+    spread -= np.square(sums, out=sums)
+    deviation = np.sqrt(np.maximum(spread, 0.0, out=spread), out=spread).mean(axis=-1) / np.float32(9.0)
+    return np.maximum(deviation, np.float32(_FLOOR * deviation.mean(dtype=np.float64)))

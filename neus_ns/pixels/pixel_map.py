@@ -5,6 +5,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 import torch
@@ -76,20 +77,45 @@ def pixel_ratios(
     pool: Pool, importance: Callable[[ViewPixels], Float[ndarray, "_h _w"]], even_share: float
 ) -> Float[Tensor, " pool"]:
     """The ratios of all pixels of the pool; each photograph's have the mean 1."""
-    return _by_view(pool, lambda pixels: normalised(importance(pixels)[pixels.allowed], even_share))
+    ratios = torch.empty(pool.size)
+
+    def keep(begin: int, pixels: ViewPixels) -> None:
+        found = normalised(importance(pixels)[pixels.allowed], even_share)
+        ratios[begin : begin + len(found)] = torch.from_numpy(found)
+
+    _each_view(pool, keep)
+    return ratios.to(pool.store.device)
 
 
-def pixel_values(pool: Pool, value: Callable[[ViewPixels], Float[ndarray, "_h _w"]]) -> Float[Tensor, " pool"]:
-    """A map of each photograph, at the pixels of the pool."""
-    return _by_view(pool, lambda pixels: np.asarray(value(pixels)[pixels.allowed], dtype=np.float32))
+def mean_values(
+    pool: Pool, value: Callable[[ViewPixels], Float[ndarray, "_h _w"]], shared_by: int
+) -> Float[Tensor, " entries"]:
+    """A map of each photograph at the pixels of the pool: means of `shared_by` of them that follow one another.
+
+    Taken photograph by photograph, so that a value for every pixel of a large capture never has to be kept.
+    """
+    sums, writing = torch.zeros(-(-pool.size // shared_by)), Lock()
+
+    def add(begin: int, pixels: ViewPixels) -> None:
+        found = np.asarray(value(pixels)[pixels.allowed], dtype=np.float32)
+        first, before = divmod(begin, shared_by)
+        padded = np.pad(found, (before, -(before + len(found)) % shared_by))
+        of_view = torch.from_numpy(padded.reshape(-1, shared_by).sum(axis=1))
+        # The last pixels of one photograph share an entry with the first of the next.
+        with writing:
+            sums[first : first + len(of_view)] += of_view
+
+    _each_view(pool, add)
+    counts = torch.full_like(sums, float(shared_by))
+    counts[-1] = pool.size - shared_by * (len(sums) - 1)
+    return (sums / counts).to(pool.store.device)
 
 
-def _by_view(pool: Pool, of_pool: Callable[[ViewPixels], Float[ndarray, " _pixels"]]) -> Float[Tensor, " pool"]:
-    """What is made of each photograph for its pixels of the pool, several photographs at a time."""
+def _each_view(pool: Pool, use: Callable[[int, ViewPixels], None]) -> None:
+    """Call for each photograph with pixels of the pool, several at a time, with the number of its first."""
     store, bounds = pool.store, pool.view_bounds().tolist()
-    values = torch.empty(pool.size)
 
-    def fill(view: int) -> None:
+    def visit(view: int) -> None:
         begin, end = bounds[view], bounds[view + 1]
         if begin == end:
             return
@@ -98,9 +124,8 @@ def _by_view(pool: Pool, of_pool: Callable[[ViewPixels], Float[ndarray, " _pixel
         if store.candidates is not None:
             allowed = torch.zeros(count, dtype=torch.bool)
             allowed[store.candidates[begin:end].cpu().long() - first] = True
-        values[begin:end] = torch.from_numpy(of_pool(view_pixels(store, view, allowed)))
+        use(begin, view_pixels(store, view, allowed))
 
     # Threads are enough: the filters run outside the interpreter's lock.
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as threads:
-        list(threads.map(fill, range(pool.num_views)))
-    return values.to(store.device)
+        list(threads.map(visit, range(pool.num_views)))

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-import torch.nn.functional as F
 from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
@@ -17,7 +16,7 @@ from torch import Tensor
 from neus_ns.errors import InputError
 from neus_ns.pixels.context_std import context_std
 from neus_ns.pixels.error_map import ErrorMapPixelSampler, ErrorMapPixelSamplerConfig
-from neus_ns.pixels.pixel_map import ViewPixels, pixel_values
+from neus_ns.pixels.pixel_map import ViewPixels, mean_values
 from neus_ns.pixels.pool import Pool
 
 # Contrast this many pixels away still counts: a misplaced edge is wrong beside itself.
@@ -50,17 +49,14 @@ class TexturedErrorPixelSampler(ErrorMapPixelSampler):
             raise InputError(f"The pixel sampler's plain is {config.plain}: give a contrast above 0.")
 
     def prepare(self, pool: Pool) -> None:
-        telling = pixel_values(pool, self._telling)
         super().prepare(pool)
-        if self.shared_by > 1:
-            missing = self.shared_by * len(self.pixels) - pool.size
-            telling = F.pad(telling, (0, missing)).view(-1, self.shared_by).sum(1) / self.pixels
-        self.telling = telling
+        self.telling = mean_values(pool, self._telling, self.shared_by)
 
     def _telling(self, view: ViewPixels) -> Float[ndarray, "h w"]:
         side = 2 * _REACH_PX + 1
-        contrast = cv2.dilate(context_std(view.photo), np.ones((side, side), np.uint8))
-        return contrast**2 / (contrast**2 + self.config.plain**2)
+        square = cv2.dilate(context_std(view.photo), np.ones((side, side), np.uint8))
+        square *= square
+        return square / (square + np.float32(self.config.plain**2))
 
     def counted(self, error: Float[Tensor, " entries"]) -> Float[Tensor, " entries"]:
         return error * self.telling

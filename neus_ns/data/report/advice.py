@@ -33,6 +33,13 @@ def assumptions(facts: SceneFacts) -> list[Assumption]:
         Assumption(f"format {facts.format}", "a parser at the end of the command, such as nerfstudio-data or colmap"),
         Assumption(f"region from {facts.region_how}", "--pipeline.region.centre, .radius, .box or .file"),
     ]
+    if facts.photograph_scale < 1:
+        found.append(
+            Assumption(
+                f"photographs read at {facts.photograph_scale:.0%} of their size",
+                "--pipeline.datamanager.camera-res-scale-factor 1, for all their pixels",
+            )
+        )
     if facts.masks_from is None:
         rest = "all that is seen is surface" if facts.scene_type == "indoor" else "the background is learned"
         found.append(Assumption(f"no masks: {rest}", "masks/ beside the images, or alpha"))
