@@ -101,6 +101,7 @@ def _near(value: Any) -> Any:
 def _on_the_memory(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     device = any(isinstance(each, Pretended) for each in tree_leaves((args, kwargs)))
     if device:
+        _refuse_what_a_device_cannot(func, args)
         _refuse_the_host(func, args, kwargs)
     wish = kwargs.get("device")
     on_device = wish.type == "meta" if wish is not None else device
@@ -115,6 +116,19 @@ def _on_the_memory(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         ]
         return written[0] if out is not None else None
     return tree_map(lambda each: Pretended(each) if on_device and isinstance(each, Tensor) else each, out)
+
+
+def _refuse_what_a_device_cannot(func: Any, args: tuple[Any, ...]) -> None:
+    """Where torch's kernels for devices fall short of those for the CPU.
+
+    The gradient of an embedding without columns is read where there is no memory (pytorch issue 189668), which ends the
+    process, and before torch 2.6 truth values cannot be sorted.
+    """
+    name = func._schema.name
+    if name == "aten::embedding_dense_backward" and args[0].numel() == 0:
+        raise RuntimeError("the gradient of an embedding without columns is read beyond the memory of a device")
+    if name in ("aten::sort", "aten::argsort") and args[0].dtype == torch.bool:
+        raise RuntimeError("older versions of torch do not sort truth values on a device")
 
 
 def _refuse_the_host(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ Without a device the operations that would wait are looked for on the CPU: reads
 size depends on values.
 """
 
+import json
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import neus_ns
+from neus_ns.data.tracks.record import SfmTracks
 from neus_ns.kernels.room import LateNumber, Room, enough
 from neus_ns.models.gloss import GlossWatch
 from neus_ns.models.patch_witness import PatchWitness
@@ -74,9 +76,14 @@ def train_with_one_step_in(
     device: Literal["cpu", "cuda"],
     make: MakeConfig = tiny_config,
     masks: bool = True,
+    bent: bool = False,
 ) -> None:
-    """A short training with a step in its middle, and its losses' way back, under watch."""
+    """A short training with a step in its middle, and its losses' way back, under watch; `bent`: through a lens that
+    distorts."""
     tiny_capture(folder / "ball", size=32, views=8, masks=masks)
+    path = folder / "ball" / "transforms.json"
+    meta = json.loads(path.read_text())
+    path.write_text(json.dumps(meta | ({"camera_model": "OPENCV", "k1": 0.02, "p2": 1e-3} if bent else {})))
     config = make(folder / "ball", folder, 12)
     config.pipeline.model.backend = "warp"  # pyright: ignore[reportAttributeAccessIssue]
     config.machine.device_type = device
@@ -94,10 +101,10 @@ def train_with_one_step_in(
     trainer.train()
 
 
-def waits_of_a_step(folder: Path, make: MakeConfig = tiny_config, masks: bool = True) -> set[str]:
+def waits_of_a_step(folder: Path, make: MakeConfig = tiny_config, masks: bool = True, bent: bool = False) -> set[str]:
     """Where a step in the middle of a training would wait."""
     waits = Waits()
-    train_with_one_step_in(waits, folder, "cpu", make, masks)
+    train_with_one_step_in(waits, folder, "cpu", make, masks, bent)
     return waits.places
 
 
@@ -111,6 +118,25 @@ def as_on_cuda(monkeypatch) -> None:
 def test_a_training_step_waits_for_no_number(tmp_path, monkeypatch):
     as_on_cuda(monkeypatch)
     assert waits_of_a_step(tmp_path) == set()
+
+
+def test_nor_does_one_through_a_lens_that_distorts(tmp_path, monkeypatch):
+    as_on_cuda(monkeypatch)
+    assert waits_of_a_step(tmp_path, bent=True) == set()
+
+
+def test_nor_does_one_that_draws_points_which_its_photographs_see(tmp_path, monkeypatch):
+    as_on_cuda(monkeypatch)
+    drawn: list[int] = []
+    draw = SfmTracks.draw_seen_by
+    monkeypatch.setattr(SfmTracks, "draw_seen_by", lambda *a: (drawn.append(len((found := draw(*a))[1])), found)[1])
+
+    def early(capture: Path, output: Path, steps: int) -> SurfaceTrainerConfig:
+        config = witness_config(capture, output, steps)
+        model_config(config).schedule.points_until = 1.0
+        return config
+
+    assert waits_of_a_step(tmp_path, early) == set() and min(drawn) > 0
 
 
 @pytest.mark.parametrize("masks", [True, False])

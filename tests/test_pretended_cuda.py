@@ -29,6 +29,13 @@ def refused() -> AbstractContextManager[object]:
 class TestPretence:
     """It is as strict as a device."""
 
+    def test_what_a_device_cannot_do_is_refused(self, cuda):
+        codes = torch.nn.Embedding(3, 0).to(cuda)
+        with pytest.raises(RuntimeError, match="without columns"):
+            codes(torch.arange(3, device=cuda)).sum().backward()
+        with pytest.raises(RuntimeError, match="sort truth values"):
+            torch.argsort(torch.ones(2, 3, device=cuda) > 0, dim=1, stable=True)
+
     def test_the_host_and_the_device_do_not_meet(self, cuda):
         here, there = torch.arange(3.0), torch.arange(3.0, device=cuda)
         assert there.is_cuda and there.device == torch.device("cuda", 0) and not here.is_cuda

@@ -47,6 +47,22 @@ def test_the_switch_is_put_back_even_after_an_error(before: bool):
         matmul.allow_tf32 = usual
 
 
+@pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="torch of before 2.9")
+def test_what_is_broken_off_halfway_does_not_change_the_rule():
+    """The viewer throws an error into whatever line a rendering is at: here between the switch and its way back."""
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    try:
+        broken_off = short_products.__wrapped__(torch.device("cuda"))  # type: ignore[attr-defined]
+        next(broken_off)
+        assert matmul.fp32_precision == "tf32"
+        with short_products(torch.device("cuda")):
+            assert matmul.fp32_precision == "tf32"
+        assert matmul.fp32_precision == before
+    finally:
+        matmul.fp32_precision = before
+
+
 class Watched(TorchDispatchMode):
     """Counts products that run while short ones are asked for, and those that do not."""
 

@@ -619,8 +619,14 @@ def test_points_are_drawn_for_the_views_of_a_batch() -> None:
     expected = tracks.weight[[1, 2, 3]] / tracks.weight[[1, 2, 3]].sum()
     share = torch.bincount(point[view == 2], minlength=5)[[1, 2, 3]] / (view == 2).sum()
     torch.testing.assert_close(share, expected, atol=0.01, rtol=0)
-    for batch in (torch.tensor([1, 4]), torch.zeros(0, dtype=torch.long)):
-        view, point = tracks.draw_seen_by(batch, 10)
+    # Of a batch that sees nothing, any pairs.
+    view, point = tracks.draw_seen_by(torch.tensor([1, 4]), 1000)
+    assert set(zip(view.tolist(), point.tolist(), strict=True)) == set(
+        zip(tracks.view.tolist(), tracks.point.tolist(), strict=True)
+    )
+    blind = tracks.subset(torch.zeros(5, dtype=torch.bool))
+    for some, batch in ((tracks, torch.zeros(0, dtype=torch.long)), (blind, torch.tensor([1, 4]))):
+        view, point = some.draw_seen_by(batch, 10)
         assert len(view) == len(point) == 0
 
 

@@ -11,9 +11,13 @@ is on for these layers alone, forward and backward, and put back each time.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
+# What the switch is to be put back to, while it is on. The viewer breaks off a rendering anywhere, even between the
+# switch and what puts it back: then whoever comes next finds here what the rule was.
+_to_put_back: list[Any] = []
 # Matrix products are up to twice as fast if the result is a multiple of this many numbers wide.
 _FAST_WIDTH = 16
 
@@ -32,9 +36,11 @@ def short_products(device: torch.device) -> Iterator[None]:
     products = torch.backends.cuda.matmul
     # From 2.9 on torch knows precisions by name, and whoever sets these may not be asked by the switch any more.
     option, short = ("fp32_precision", "tf32") if hasattr(products, "fp32_precision") else ("allow_tf32", True)
-    before = getattr(products, option)
+    if not _to_put_back:
+        _to_put_back.append(getattr(products, option))
     setattr(products, option, short)
     try:
         yield
     finally:
-        setattr(products, option, before)
+        setattr(products, option, _to_put_back[0])
+        _to_put_back.clear()

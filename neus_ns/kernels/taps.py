@@ -7,6 +7,7 @@ Every tap is `half_width` away from the point.
 """
 
 import math
+from functools import cache
 
 import torch
 from jaxtyping import Float
@@ -34,4 +35,10 @@ def reach(half_width: float, taps: int) -> float:
 
 def tap_offsets(half_width: float, taps: int, like: Tensor) -> Float[Tensor, "{taps} 3"]:
     """The taps relative to their point, on the device and in the precision of `like`."""
-    return torch.tensor(directions(taps), dtype=like.dtype, device=like.device) * reach(half_width, taps)
+    return _directions(taps, like.dtype, like.device) * reach(half_width, taps)
+
+
+@cache
+def _directions(taps: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "{taps} 3"]:
+    """`directions`, made once: the host would wait for a device to take them."""
+    return torch.tensor(directions(taps), dtype=dtype, device=device)

@@ -11,6 +11,8 @@ scatter: no double backward is ever needed for normals, the eikonal loss or n^T 
 the one of the cell above (floor and floor + 1), where nerfstudio's ceil would give zero.
 """
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -19,11 +21,23 @@ from torch import Tensor
 from neus_ns.kernels.layout import PRIME_Y, PRIME_Z, GridLayout
 
 
+@cache
+def _of_levels(values: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A number for each level, made once: the host would wait for a device to take it."""
+    return torch.tensor(values, dtype=dtype, device=device)
+
+
+@cache
+def _corners(device: torch.device) -> Int[Tensor, "8 3"]:
+    """Steps to a cell's corners; corner index = x + 2 y + 4 z."""
+    return torch.tensor([[i & 1, (i >> 1) & 1, i >> 2] for i in range(8)], device=device)
+
+
 def cell_and_fraction(
     positions: Float[Tensor, "points 3"], layout: GridLayout, levels: int
 ) -> tuple[Int[Tensor, "points levels 3"], Float[Tensor, "points levels 3"], Float[Tensor, " levels"]]:
     """The grid cell a point falls in on each of the first `levels` levels, where in it, and the levels' resolutions."""
-    resolutions = torch.tensor(layout.resolutions[:levels], dtype=positions.dtype, device=positions.device)
+    resolutions = _of_levels(layout.resolutions, positions.dtype, positions.device)[:levels]
     scaled = positions[:, None, :] * resolutions[None, :, None]
     cell = torch.minimum(scaled.detach().floor().clamp_min(0), (resolutions - 1)[None, :, None])
     return cell.long(), scaled - cell, resolutions
@@ -33,13 +47,12 @@ def corner_rows(cell: Int[Tensor, "points levels 3"], layout: GridLayout) -> Int
     """Flat table rows of a cell's corners; corner index = x + 2 y + 4 z."""
     levels = cell.shape[1]
     device = cell.device
-    offset = torch.tensor([[i & 1, (i >> 1) & 1, i >> 2] for i in range(8)], device=device)
-    corner = cell[:, :, None, :] + offset
-    side = torch.tensor(layout.resolutions[:levels], device=device)[None, :, None] + 1
+    corner = cell[:, :, None, :] + _corners(device)
+    side = _of_levels(layout.resolutions, torch.int64, device)[:levels][None, :, None] + 1
     x, y, z = corner.unbind(-1)
     dense_row = x + side * (y + side * z)
     hashed_row = (x ^ (y * PRIME_Y) ^ (z * PRIME_Z)) & (layout.rows - 1)
-    is_dense = torch.tensor(layout.dense[:levels], device=device)[None, :, None]
+    is_dense = _of_levels(layout.dense, torch.bool, device)[:levels][None, :, None]
     first_row = torch.arange(levels, device=device)[None, :, None] * layout.rows
     return torch.where(is_dense, dense_row, hashed_row) + first_row
 

@@ -120,6 +120,8 @@ def expectations(
     values = sdf.detach().to(torch.float32, copy=True).contiguous()
     of_ray = torch.empty(num_rays, dtype=torch.float64, device=values.device)
     first = first_samples(ray_index, num_rays)
+    # Idle sections are of the last ray, whose one thread is not to walk them: on CUDA all others would wait for it.
+    first[-1:] = torch.count_nonzero(ends > starts)
     inputs = (array(first, wp.int64), *(array(each, wp.float32) for each in (starts, ends, values, sharpness)))
     shares = (float(by_weight), float(anywhere), array(of_ray, wp.float64))
     over_rays(expect_kernel(), (*inputs, *shares), num_rays, values, SHORTEST_RUN)

@@ -226,6 +226,9 @@ class NeusHashModel(Model):
 
     def appearance_of(self, bundle: RayBundle) -> Float[Tensor, "rays embedding"]:
         """The photograph's own code in training; elsewhere the mean of all, a plausible look."""
+        if self.config.appearance_width == 0:
+            # On CUDA torch's gradient of an embedding without columns reads where there is no memory.
+            return bundle.origins.new_zeros(len(bundle.origins), 0)
         if self.training and bundle.camera_indices is not None:
             return self.appearance(bundle.camera_indices[:, 0])
         return self.appearance.weight.mean(0).expand(len(bundle.origins), -1)

@@ -113,8 +113,10 @@ class PatchWitness:
         self.grid = grid
         device = grid.distance.device
         poses = views_unit.world_from_camera.to(device, torch.float32)
-        # Masks are in the grey photographs already.
-        self._views = replace(views_unit, world_from_camera=poses, masks=None)
+        # Lenses beside the poses, which move: for what is on the host, the host would wait at every step. Masks are in
+        # the grey photographs already.
+        lenses = {name: getattr(views_unit, name).to(poses) for name in ("fx", "fy", "cx", "cy")}
+        self._views = replace(views_unit, world_from_camera=poses, **lenses, masks=None)
         self.cameras = pinhole_cameras(self._views)
         self.candidates = best_sources(views_unit, tracks_unit, config.candidates).to(device)
         if self.candidates.shape[1] < LEAST_SOURCES:
@@ -232,5 +234,6 @@ class PatchWitness:
         facing = (F.normalize(eyes - points, dim=-1) * patches.normals[:, None]).sum(-1) > _LEAST_COSINE
         facing &= candidates != patches.view[:, None]
         seen = in_sight(self.grid, points, eyes, facing)
-        first = torch.argsort(~seen, dim=1, stable=True)[:, : self.config.sources]
+        # Numbers, since on CUDA older versions of torch do not sort truth values.
+        first = torch.argsort((~seen).byte(), dim=1, stable=True)[:, : self.config.sources]
         return candidates.gather(1, first), seen.gather(1, first)

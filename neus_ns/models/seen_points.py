@@ -61,7 +61,7 @@ class SeenSpace(KnownSpace):
         return self.points[:0]
 
     def draw_seen_by(self, views: Int[Tensor, " batch"], count: int) -> SeenPoints:
-        """Random points that these photographs see, the surer ones more often; none if they see none."""
+        """Random points that these photographs see, the surer ones more often; of others if they see none."""
         if self.tracks is None:
             return SeenPoints(self.points[:0], self.noise[:0])
         _, point = self.tracks.draw_seen_by(views, count)

@@ -179,6 +179,9 @@ class Watch:
     @contextmanager
     def _standing_still(self) -> Iterator[float]:
         """Gives the CPU seconds of training so far, and leaves no trace in the run."""
+        if torch.cuda.is_available():
+            # Steps that are still under way are training as well.
+            torch.cuda.synchronize()
         cpu_now = time.process_time()
         self.trainer.clock.pause()
         grid = self.pipeline.surface_model.grid

@@ -86,18 +86,22 @@ class SfmTracks:
         """`count` random pairs (view, point) of views of this batch: first a view, then by weight a point that it sees.
 
         A view that is there twice comes twice as often; views that see nothing are passed over, and if none of them
-        sees anything the answer is empty.
+        sees anything, any pairs come. Empty without any. How many views see something is nothing to wait for.
         """
+        if len(self.view) == 0 or len(views) == 0:
+            return self.view[:0], self.point[:0]
         first = self.first_pair
-        seeing = views[first[views + 1] > first[views]]
-        drawn = count if len(seeing) else 0
-        view = seeing[torch.randint(max(len(seeing), 1), (drawn,), device=seeing.device)]
-        low, high = self._weight_before[first[view]], self._weight_before[first[view + 1]]
-        goal = low + torch.rand(drawn, device=low.device, dtype=low.dtype) * (high - low)
-        pair = torch.searchsorted(self._weight_before, goal, right=True) - 1
+        seeing = torch.cumsum(first[views + 1] > first[views], 0)
+        chance = torch.rand(2, count, device=views.device, dtype=torch.float64)
+        number = (chance[0] * seeing[-1]).long().minimum(seeing[-1] - 1)
+        view = views[torch.searchsorted(seeing, number, right=True).clamp_max(len(views) - 1)]
+        begin = torch.where(seeing[-1] > 0, first[view], 0)
+        end = torch.where(seeing[-1] > 0, first[view + 1], len(self.view))
+        low, high = self._weight_before[begin], self._weight_before[end]
+        pair = torch.searchsorted(self._weight_before, low + chance[1] * (high - low), right=True) - 1
         # Rounding may carry the goal to the very end of the view's stretch.
-        pair = torch.minimum(torch.maximum(pair, first[view]), first[view + 1] - 1)
-        return view, self.point[pair]
+        pair = torch.minimum(torch.maximum(pair, begin), end - 1)
+        return self.view[pair], self.point[pair]
 
     def summary(self) -> str:
         """One line for the log."""
