@@ -16,5 +16,5 @@ _HAIR = 0.01
 
 def suited_scale(cameras: Cameras) -> float:
     """By how much the photographs of these cameras are to be made smaller: all alike, and none larger than it is."""
-    longest = int(torch.maximum(cameras.width, cameras.height).max())
+    longest = max([LONGEST_SIDE, *torch.maximum(cameras.width, cameras.height).flatten().tolist()])
     return min(1.0, (LONGEST_SIDE + _HAIR) / longest)
