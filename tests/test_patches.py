@@ -91,7 +91,7 @@ def plane_photos(views: Views, gain: float = 1.0) -> GreyPhotos:
 
 def witness(views: Views, photos: GreyPhotos, **options: int) -> PatchWitness:
     config = PatchConfig(**({"rays": 64, "sources": 5, "every": 1} | options))
-    return PatchWitness(config, photos, views, None, OccupancyGrid(16, 1))
+    return PatchWitness(config, photos, views, None, OccupancyGrid(16, 1), "torch")
 
 
 def walled(spy: PatchWitness, lower: Tensor, upper: Tensor) -> None:
@@ -591,7 +591,7 @@ def test_the_points_of_a_patch_are_where_rays_through_its_pixels_meet_the_plane(
 def test_a_patch_that_something_nearer_reaches_into_is_no_evidence():
     views = plane_views(4)
     photos = plane_photos(views)
-    spy = PatchWitness(PatchConfig(rays=64, side=11, sources=3), photos, views, None, OccupancyGrid(64, 1))
+    spy = PatchWitness(PatchConfig(rays=64, side=11, sources=3), photos, views, None, OccupancyGrid(64, 1), "torch")
     # The eye is at (0.7, 0, 2): from there the box hides what of the plane has x < 0.
     eye = views.world_from_camera[0, :, 3]
     walled(spy, torch.tensor([-0.5, -0.4, 0.5]), torch.tensor([0.175, 0.4, 0.6]))
@@ -600,7 +600,12 @@ def test_a_patch_that_something_nearer_reaches_into_is_no_evidence():
     view, up = torch.zeros(4, dtype=torch.int64), torch.tensor([0.0, 0.0, 1.0]).expand(4, 3)
     patches = SurfacePatches(view, F.normalize(towards, dim=-1), towards.norm(dim=-1), up)
     # The third one's middle is seen, but not its corners.
-    assert in_sight(spy.grid, places, eye.expand(4, 3)).tolist() == [False, False, True, True]
+    assert in_sight(spy.grid, places, eye.expand(4, 3), torch.ones(4).bool(), "torch").tolist() == [
+        False,
+        False,
+        True,
+        True,
+    ]
     assert spy.seen_whole(patches).tolist() == [False, False, False, True]
     # A plane so steep that the lower corners look past its horizon.
     steep = F.normalize(torch.linalg.cross(towards[3], torch.tensor([0.0, 1.0, 0.0])), dim=0)

@@ -157,7 +157,8 @@ class NeusHashModel(Model):
             to_unit = self.field.frame.unit_from_parser
             tracks = None if tracks_parser is None else tracks_parser.moved(to_unit)
             views = views_parser.moved(to_unit)
-            self._patches = PatchWitness(self.config.patches, photos(), views, tracks, self.grid)
+            kernels = self.backends.kernels
+            self._patches = PatchWitness(self.config.patches, photos(), views, tracks, self.grid, kernels)
 
     def set_progress(self, progress: float) -> None:
         """Set every schedule: called before each step, and once after a checkpoint is loaded."""

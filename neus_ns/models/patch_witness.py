@@ -19,6 +19,7 @@ from neus_ns.data.grey_photos import GreyPhotos
 from neus_ns.data.tracks.record import SfmTracks
 from neus_ns.data.views import Views
 from neus_ns.errors import InputError
+from neus_ns.kernels.backend import Backend
 from neus_ns.losses.patches import (
     LEAST_SOURCES,
     Judged,
@@ -102,6 +103,7 @@ class PatchWitness:
         views_unit: Views,
         tracks_unit: SfmTracks | None,
         grid: OccupancyGrid,
+        backend: Backend,
     ) -> None:
         if not 1 <= config.every < config.side:
             raise InputError(
@@ -110,7 +112,7 @@ class PatchWitness:
             )
         self.config = config
         self.photos = photos
-        self.grid = grid
+        self.grid, self.backend = grid, backend
         device = grid.distance.device
         poses = views_unit.world_from_camera.to(device, torch.float32)
         # Lenses beside the poses, which move: for what is on the host, the host would wait at every step. Masks are in
@@ -221,7 +223,7 @@ class PatchWitness:
         eyes = self.cameras.centre[patches.view][:, None].expand_as(points)
         # Of what lies outside the region of interest nothing is known.
         asked = shown & (points.square().sum(-1) < 1)
-        return torch.where(asked, in_sight(self.grid, points, eyes, asked), shown).all(1)
+        return torch.where(asked, in_sight(self.grid, points, eyes, asked, self.backend), shown).all(1)
 
     def sources_of(
         self, patches: SurfacePatches
@@ -233,7 +235,7 @@ class PatchWitness:
         points = patches.points(self.cameras)[:, None].expand_as(eyes)
         facing = (F.normalize(eyes - points, dim=-1) * patches.normals[:, None]).sum(-1) > _LEAST_COSINE
         facing &= candidates != patches.view[:, None]
-        seen = in_sight(self.grid, points, eyes, facing)
+        seen = in_sight(self.grid, points, eyes, facing, self.backend)
         # Numbers, since on CUDA older versions of torch do not sort truth values.
         first = torch.argsort((~seen).byte(), dim=1, stable=True)[:, : self.config.sources]
         return candidates.gather(1, first), seen.gather(1, first)

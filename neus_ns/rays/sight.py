@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from neus_ns.kernels.backend import Backend
 from neus_ns.kernels.room import picked
 from neus_ns.rays.bounds import clip_to_unit_ball
 from neus_ns.rays.occupancy import OccupancyGrid
@@ -27,18 +28,24 @@ def in_sight(
     grid: OccupancyGrid,
     points: Float[Tensor, "*pairs 3"],
     eyes: Float[Tensor, "*pairs 3"],
-    asked: Bool[Tensor, "*pairs"] | None = None,
+    asked: Bool[Tensor, "*pairs"],
+    backend: Backend,
 ) -> Bool[Tensor, "*pairs"]:
     """Whether nothing is between each point and its eye, both in the unit frame; no, where that is not asked."""
-    if asked is None:
-        asked = torch.ones_like(points[..., 0], dtype=torch.bool)
-    return asked & _free_lines(grid, points.reshape(-1, 3), eyes.reshape(-1, 3), asked.reshape(-1)).view_as(asked)
+    lines = (points.reshape(-1, 3), eyes.reshape(-1, 3), asked.reshape(-1))
+    if backend == "torch":
+        return asked & _free_lines(grid, *lines).view_as(asked)
+    from neus_ns.kernels import warp_sight
+
+    cell = 2 / grid.resolution
+    free = warp_sight.free_lines(grid.distance, *lines, _SETS_OUT * cell, _LEAST_STEP * cell, _STAGES * _STEPS)
+    return free.view_as(asked)
 
 
 def _free_lines(
     grid: OccupancyGrid, points: Float[Tensor, "pairs 3"], eyes: Float[Tensor, "pairs 3"], asked: Bool[Tensor, " pairs"]
 ) -> Bool[Tensor, " pairs"]:
-    """Lines that meet nothing; anything where it is not asked."""
+    """Lines that meet nothing; anything where it is not asked. The law in plain torch."""
     towards = eyes - points
     directions = F.normalize(towards, dim=-1)
     cell = 2 / grid.resolution

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from neus_ns.data.frame import transform_points
 from neus_ns.evaluation.raycast import RayCaster
+from neus_ns.kernels.backend import Backend
 from neus_ns.models import patch_witness
 from neus_ns.models.neus_hash import NeusHashModel
 from neus_ns.models.pipeline import SurfacePipelineConfig, surface_pipeline
@@ -42,9 +43,9 @@ class Compared:
         self.lines = torch.zeros(2, 2, dtype=torch.int64)
         self.seconds, self.steps = 0.0, 0
 
-    def __call__(self, grid: OccupancyGrid, points: Tensor, eyes: Tensor, asked: Tensor) -> Tensor:
+    def __call__(self, grid: OccupancyGrid, points: Tensor, eyes: Tensor, asked: Tensor, backend: Backend) -> Tensor:
         began = time.process_time()
-        found = in_sight(grid, points, eyes, asked)
+        found = in_sight(grid, points, eyes, asked, backend)
         if self.first <= float(self.model.progress) < self.last:
             self.seconds += time.process_time() - began
             self.steps += 1
