@@ -297,3 +297,13 @@ def test_a_checkpoint_from_before_there_were_presets_has_the_options_sizes() -> 
     config.model.sdf_field.levels = 9
     config.take_over({})
     assert config.preset == "given" and sizes_of(config) == replace(PRESETS["cpu"], levels=9)
+    # Nor were photographs read smaller than they are.
+    assert config.datamanager.camera_res_scale_factor == 1.0
+
+
+def test_a_checkpoint_decides_how_large_photographs_are_read() -> None:
+    for said, expected in ((None, 0.4), (0.7, 0.7)):
+        config = flagship()
+        config.datamanager.camera_res_scale_factor = said
+        config.take_over({"_extra_state": {"photograph_scale": 0.4}})
+        assert config.datamanager.camera_res_scale_factor == expected

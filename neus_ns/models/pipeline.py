@@ -77,7 +77,11 @@ class SurfacePipelineConfig(VanillaPipelineConfig):
 
     def take_over(self, pipeline_state: dict[str, Any]) -> None:
         """Let a checkpoint decide about sizes before the pipeline that is to load it is made."""
-        take_over(self, pipeline_state.get("_extra_state", {}).get("sizes"))
+        saved = pipeline_state.get("_extra_state", {})
+        take_over(self, saved.get("sizes"))
+        if self.datamanager.camera_res_scale_factor is None:
+            # What the sampler remembers is of these pixels. Older runs read photographs in full.
+            self.datamanager.camera_res_scale_factor = saved.get("photograph_scale", 1.0)
 
 
 @dataclass
@@ -246,10 +250,11 @@ class SurfacePipeline(VanillaPipeline):
 
     def get_extra_state(self) -> dict[str, Any]:
         """The running number of samples per ray, the number of rays that came of it, where rays fell lately, the sizes,
-        and options that tensors are read by; the sampler keeps its own."""
+        those of photographs included, and options that tensors are read by; the sampler keeps its own."""
         rays = self.datamanager.get_train_rays_per_batch()
         state = {"samples_per_ray": torch.tensor(self._level.per_ray, dtype=torch.float64), "rays": torch.tensor(rays)}
         state |= {"sizes": asdict(sizes_of(self.config)), "meant": what_tensors_mean(self.config.model)}
+        state |= {"photograph_scale": self.datamanager.photograph_scale}
         return state if self.drawn is None else state | {"drawn": self.drawn.counts.clone()}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
