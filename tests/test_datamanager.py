@@ -186,6 +186,7 @@ def test_scaled_photographs_have_the_size_of_their_scaled_cameras(tmp_path: Path
 def test_photographs_are_read_no_larger_than_what_a_training_sees(tmp_path: Path, monkeypatch) -> None:
     folder = capture(tmp_path)
     monkeypatch.setattr(photograph_scale, "LONGEST_SIDE", 12)
+    monkeypatch.setattr(photograph_scale, "_LEAST", 6)
     data = manager(folder)
     for dataset in (data.train_dataset, data.eval_dataset):
         assert dataset.size_of(0) == (12, 9) and dataset[0]["image"].shape == (9, 12, 3)
@@ -195,15 +196,47 @@ def test_photographs_are_read_no_larger_than_what_a_training_sees(tmp_path: Path
         assert (dataset[0]["image"] - expected).abs().mean() < 0.04
     assert data.train_store.num_pixels == len(data.train_dataset) * 12 * 9
     assert manager(folder, camera_res_scale_factor=1.0).train_dataset.size_of(0) == SIZE
+    # Few cells need fewer pixels still.
+    assert manager(folder, finest_cells=5).train_dataset.size_of(0) == (8, 6)
     monkeypatch.setattr(photograph_scale, "LONGEST_SIDE", 24)
     assert manager(folder).photograph_scale == 1.0
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5, 0.21, 0.1])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_jpeg_decoded_smaller_is_the_mean_of_its_pixels(tmp_path: Path, scale: float, mode: str) -> None:
+    """Smooth, since JPEG itself is exact of nothing else; of sides that no reduction divides."""
+    width, height = 203, 157
+    row, col = np.mgrid[:height, :width]
+    levels = 127 + 100 * np.sin(col / 17) * np.cos(row / 23 + 0.3)
+    picture = Image.fromarray(levels.round().astype(np.uint8)).convert(mode)
+    folder = capture(tmp_path, masks=False)
+    meta = json.loads((folder / "transforms.json").read_text()) | {"w": width, "h": height}
+    for number, frame in enumerate(meta["frames"]):
+        frame["file_path"] = f"images/{number}.jpg"
+        picture.save(folder / frame["file_path"], quality=98)
+    (folder / "transforms.json").write_text(json.dumps(meta))
+    dataset = manager(folder, test_mode="inference", camera_res_scale_factor=scale).train_dataset
+    across, down = dataset.size_of(0)
+    assert (across, down) == (int(width * scale), int(height * scale))
+    # Where the middle of each of our pixels lies in the file.
+    row, col = (np.mgrid[:down, :across] + 0.5) / scale - 0.5
+    expected = 127 + 100 * np.sin(col / 17) * np.cos(row / 23 + 0.3)
+    found = dataset.get_image_uint8(0).numpy()[..., 1]
+    inside = np.s_[1:-1, 1:-1]
+    assert np.abs(found - expected)[inside].max() < (2 if scale > 0.3 else 6)
+
+
+def test_pixels_are_as_many_as_the_finest_cells_need() -> None:
+    sides = {cells: photograph_scale.longest_side(cells) for cells in (None, 64, 512, 1024, 2048)}
+    assert sides == {None: 1600, 64: 400, 512: 800, 1024: 1600, 2048: 1600}
 
 
 @pytest.mark.parametrize("size", [(4032, 3024), (1080, 1920), (5472, 3648), (1601, 900), (3464, 3464), (1600, 1200)])
 def test_the_longer_side_of_large_photographs_comes_out_at_1600(size: tuple[int, int]) -> None:
     width, height = size
     cameras = Cameras(torch.eye(4)[None, :3].repeat(2, 1, 1), 500.0, 500.0, width / 2, height / 2, width, height)
-    scale = photograph_scale.suited_scale(cameras)
+    scale = photograph_scale.suited_scale(cameras, 1600)
     cameras.rescale_output_resolution(scale)
     found = (int(cameras.width[0]), int(cameras.height[0]))
     assert max(found) == 1600 and min(found) == pytest.approx(1600 * min(size) / max(size), abs=1)

@@ -17,7 +17,7 @@ from neus_ns.models import preset_choice
 from neus_ns.models.memory_need import Photographs, memory_need
 from neus_ns.models.neuralangelo import NeuralangeloModelConfig
 from neus_ns.models.pipeline import SurfacePipelineConfig, surface_pipeline
-from neus_ns.models.preset_choice import choose_sizes, fitting
+from neus_ns.models.preset_choice import choose_sizes, finest_known, fitting
 from neus_ns.models.preset_names import Preset
 from neus_ns.models.sizes import PRESETS, Sizes, refuse_other_meaning, set_sizes, sizes_of, what_tensors_mean, with_own
 from neus_ns.training.trainer import SurfaceTrainer, SurfaceTrainerConfig
@@ -299,6 +299,17 @@ def test_a_checkpoint_from_before_there_were_presets_has_the_options_sizes() -> 
     assert config.preset == "given" and sizes_of(config) == replace(PRESETS["cpu"], levels=9)
     # Nor were photographs read smaller than they are.
     assert config.datamanager.camera_res_scale_factor == 1.0
+
+
+def test_finest_cells_are_known_before_photographs_unless_memory_decides() -> None:
+    config = flagship()
+    assert config.preset == "auto" and (finest_known(config, CPU), finest_known(config, CARD)) == (512, None)
+    config.preset = "24gb"
+    assert finest_known(config, CARD) == PRESETS["24gb"].finest
+    config.model.sdf_field.finest = 300
+    assert finest_known(config, CARD) == 300
+    config.preset = "given"
+    assert finest_known(config, CPU) == 300
 
 
 def test_a_checkpoint_decides_how_large_photographs_are_read() -> None:

@@ -51,11 +51,13 @@ class Check:
         from neus_ns.data.sources.auto import AutoDataParserConfig
         from neus_ns.data.survey import survey
         from neus_ns.kernels.resting import let_waiting_threads_sleep
+        from neus_ns.models.sizes import PRESETS
 
         let_waiting_threads_sleep()
         dataparser = AutoDataParserConfig(downscale_factor=self.downscale_factor)
         # Every photograph is decoded, as for training: that is what finds the damaged one.
-        config = SurfaceDataManagerConfig(data=self.data, dataparser=dataparser)
+        cells = PRESETS["cpu"].finest  # Those of neus-hash, whose report this is.
+        config = SurfaceDataManagerConfig(data=self.data, dataparser=dataparser, finest_cells=cells)
         manager = config.setup(device="cpu", test_mode="val")
         report = scene_report(manager, survey(manager, self.scene_type, self.region))
         report.print(CONSOLE)

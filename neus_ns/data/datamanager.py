@@ -27,7 +27,7 @@ from neus_ns.data.checks_splits import require_two
 from neus_ns.data.contrast import plain_all_around
 from neus_ns.data.dataset import SurfaceDataset
 from neus_ns.data.free_memory import require_room_for_photographs
-from neus_ns.data.photograph_scale import suited_scale
+from neus_ns.data.photograph_scale import longest_side, suited_scale
 from neus_ns.data.pinhole_views import pinhole_views
 from neus_ns.data.pixel_store import PixelStore, store_dataset
 from neus_ns.data.region import Region
@@ -60,8 +60,10 @@ class SurfaceDataManagerConfig(VanillaDataManagerConfig):
     train_num_rays_per_batch: int = 1024
     """Rays of the first batch; of all, if --pipeline.samples-per-step is 0 and so leaves their number alone."""
     camera_res_scale_factor: float | None = None  # type: ignore[assignment]
-    """How large photographs are read, next to their files; None: in full, but none more than 1600 pixels wide or
-    high."""
+    """How large photographs are read, next to their files; None: in full, but none larger than the finest cells of the
+    hash grid need: 800 pixels wide or high for 512 cells, 1600 for 1024 and more."""
+    finest_cells: tyro.conf.Suppress[int | None] = None
+    """Of the hash grid, across the region of interest, where they are known before photographs are; the pipeline's."""
     masks: bool = True
     """Use the capture's foreground masks, where there are any; without them, all that is in the region of interest is
     surface."""
@@ -147,7 +149,8 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
     def photograph_scale(self) -> float:
         """How large photographs are read, next to their files: those for training and those for evaluation alike."""
         said = self.config.camera_res_scale_factor
-        return suited_scale(self.train_dataparser_outputs.cameras) if said is None else said
+        longest = longest_side(self.config.finest_cells)
+        return suited_scale(self.train_dataparser_outputs.cameras, longest) if said is None else said
 
     def _crop_radius(self, outputs: DataparserOutputs) -> float | None:
         """The radius of a fisheye's image circle in pixels of the files: nerfstudio reports that of the full size."""

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from neus_ns.data.checks_files import picture_sizes
-from neus_ns.data.decode import is_cut_out, mask_coverage, open_picture, split_alpha
+from neus_ns.data.decode import Decoded, is_cut_out, mask_coverage, open_smaller, split_alpha
 from neus_ns.errors import InputError
 
 Kind = Literal["image", "mask"]
@@ -78,7 +78,8 @@ class SurfaceDataset(InputDataset):
     def photo_and_foreground(self, image_idx: int) -> tuple[UInt8[Tensor, "h w 3"], UInt8[Tensor, "h w"] | None]:
         """One photograph and, when the capture has masks, how much of each pixel is foreground (0..255)."""
         path = self.image_filenames[image_idx]
-        colours, alpha = split_alpha(self._fit_to_camera(open_picture(path), image_idx, path, "image"))
+        decoded = open_smaller(path, self.size_of(image_idx))
+        colours, alpha = split_alpha(self._fit_to_camera(decoded, image_idx, path, "image"))
         foreground = self._foreground(image_idx, alpha) if self.has_masks else None
         alpha_color = self._dataparser_outputs.alpha_color
         if alpha is not None and alpha_color is not None:
@@ -123,7 +124,7 @@ class SurfaceDataset(InputDataset):
             path = self.mask_filenames[image_idx]
             # What the numbers in a mask mean is told by the whole of it, before any pixels are averaged.
             picture = Image.fromarray(mask_coverage(path))
-            return np.asarray(self._fit_to_camera(picture, image_idx, path, "mask"))
+            return np.asarray(self._fit_to_camera(Decoded(picture, picture.size), image_idx, path, "mask"))
         if alpha is None:
             raise InputError(
                 f"{self.image_filenames[image_idx]} has neither a mask nor an alpha channel, while other photographs "
@@ -131,18 +132,19 @@ class SurfaceDataset(InputDataset):
             )
         return alpha
 
-    def _fit_to_camera(self, picture: Image.Image, image_idx: int, path: Path, kind: Kind) -> Image.Image:
-        """The picture at its camera's resolution; one whose size contradicts the camera is refused.
+    def _fit_to_camera(self, decoded: Decoded, image_idx: int, path: Path, kind: Kind) -> Image.Image:
+        """The picture at its camera's resolution; one whose file's size contradicts the camera is refused.
 
         Intrinsics belong to a resolution, so a picture of another size would give rays in wrong directions.
         """
         width, height = self.size_of(image_idx)
-        shrink = self._shrink(kind)
-        self._require_size(picture.size, image_idx, path, kind)
+        self._require_size(decoded.file_size, image_idx, path, kind)
+        picture, shrink = decoded.picture, self._shrink(kind) / decoded.reduced_by
         if shrink == 1.0:
             return picture if picture.size == (width, height) else picture.crop((0, 0, width, height))
         # The part that the camera's pixels cover: intrinsics are divided exactly, sizes are rounded down.
-        seen = (0, 0, min(width * shrink, picture.size[0]), min(height * shrink, picture.size[1]))
+        across, down = (side / decoded.reduced_by for side in decoded.file_size)
+        seen = (0, 0, min(width * shrink, across), min(height * shrink, down))
         # For whole factors a box filter is the mean of the pixels, and a mask's coverage is exact. For others Hamming's
         # comes nearest to the mean over a pixel's area: half as far as the bilinear one, which blurs.
         resample = Image.Resampling.BOX if shrink == round(shrink) else Image.Resampling.HAMMING

@@ -1,5 +1,7 @@
 """Picture files of any format as 8-bit arrays: photographs as rgb and alpha, mask files as coverage."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +17,41 @@ _DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, Image.Decompressio
 _LABEL_THRESHOLD = 32
 
 
+@dataclass(frozen=True)
+class Decoded:
+    """An 8-bit picture, the size of its file, and how many pixels a side of that are one of its own."""
+
+    picture: Image.Image
+    file_size: tuple[int, int]
+    reduced_by: int = 1
+
+
 def open_picture(path: Path) -> Image.Image:
     """A fully decoded 8-bit picture in mode L, RGB or RGBA. Orientation tags are ignored, as COLMAP does."""
     return _to_8_bit(_decoded(path), path)
 
 
-def _decoded(path: Path) -> Image.Image:
+def open_smaller(path: Path, wanted: tuple[int, int]) -> Decoded:
+    """As `open_picture`. A JPEG is decoded 2, 4 or 8 times smaller, which takes half of the time or less, if that is
+    still twice as large as wanted."""
+    full, reduced_by = (0, 0), 1
+
+    def reduce(file: Image.Image) -> None:
+        nonlocal full, reduced_by
+        full = file.size
+        # What part of its picture is the photograph: the last pixels may reach beyond it.
+        drafted = file.draft(None, (2 * wanted[0], 2 * wanted[1]))  # type: ignore[arg-type]
+        if drafted is not None:
+            reduced_by = round(full[0] / drafted[1][2])
+
+    picture = _to_8_bit(_decoded(path, reduce), path)
+    return Decoded(picture, full, reduced_by)
+
+
+def _decoded(path: Path, prepare: Callable[[Image.Image], None] = lambda file: None) -> Image.Image:
     try:
         with Image.open(path) as file:
+            prepare(file)
             file.load()
         return file
     except FileNotFoundError as error:

@@ -1,20 +1,32 @@
 """How much smaller than their files photographs are read.
 
-A phone takes four times the pixels that a surface is found by. Two hundred such photographs would be minutes of reading
-and more memory than a laptop has, before the first step.
+A phone takes many times the pixels that a surface is found by. Two hundred such photographs would be minutes of reading
+and more memory than a laptop has, before the first step; and texture finer than the hash grid's cells is only noise to
+it, while the mean over a cell's area is not.
 """
 
 import torch
 from nerfstudio.cameras.cameras import Cameras
 
 # Of the larger side in pixels: what the usual benchmarks have, and from where on nerfstudio takes smaller copies of
-# photographs, if a capture brings any.
+# photographs, if a capture brings any. So many are for 1024 cells across the region of interest, which takes about two
+# thirds of a photograph: a pixel is about a cell.
 LONGEST_SIDE = 1600
+_PIXELS_PER_CELL = LONGEST_SIDE / 1024
+# However coarse the grid is.
+_LEAST = 400
 # A hair more, since sizes are rounded down.
 _HAIR = 0.01
 
 
-def suited_scale(cameras: Cameras) -> float:
+def longest_side(finest_cells: int | None) -> int:
+    """How large photographs are read at most, for so many cells across the region of interest; None: not known yet."""
+    if finest_cells is None:
+        return LONGEST_SIDE
+    return max(_LEAST, min(LONGEST_SIDE, round(_PIXELS_PER_CELL * finest_cells)))
+
+
+def suited_scale(cameras: Cameras, longest: int) -> float:
     """By how much the photographs of these cameras are to be made smaller: all alike, and none larger than it is."""
-    longest = max([LONGEST_SIDE, *torch.maximum(cameras.width, cameras.height).flatten().tolist()])
-    return min(1.0, (LONGEST_SIDE + _HAIR) / longest)
+    largest = max([longest, *torch.maximum(cameras.width, cameras.height).flatten().tolist()])
+    return min(1.0, (longest + _HAIR) / largest)

@@ -34,7 +34,7 @@ from neus_ns.models.gloss import AREAS_ACROSS
 from neus_ns.models.memory_need import Photographs
 from neus_ns.models.neus_hash import NeusHashModel, NeusHashModelConfig
 from neus_ns.models.option_limits import check_options
-from neus_ns.models.preset_choice import choose_sizes
+from neus_ns.models.preset_choice import choose_sizes, finest_known
 from neus_ns.models.preset_names import PresetChoice
 from neus_ns.models.sample_level import SampleLevel
 from neus_ns.models.sizes import refuse_other_meaning, sizes_of, take_over, what_tensors_mean
@@ -109,6 +109,7 @@ class SurfacePipeline(VanillaPipeline):
     ) -> None:
         let_waiting_threads_sleep()
         check_options(config)
+        config.datamanager.finest_cells = finest_known(config, torch.device(device))
         # Made first, because what they leave free decides about the model's sizes.
         ranks = {name: kwargs[name] for name in ("world_size", "local_rank") if name in kwargs}
         manager = config.datamanager.setup(device=device, test_mode=test_mode, **ranks)

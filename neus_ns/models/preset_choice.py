@@ -42,6 +42,15 @@ def choose_sizes(config: SizedConfig, photographs: Photographs, device: torch.de
     return f"the sizes {whose} ({sizes}) take about {gigabytes(need)}{of_free}; --pipeline.preset chooses others"
 
 
+def finest_known(config: SizedConfig, device: torch.device) -> int | None:
+    """The finest cells of the hash grid, where the choice of sizes does not hang on what photographs leave free."""
+    preset = "cpu" if config.preset == "auto" and device.type != "cuda" else config.preset
+    if preset == "auto":
+        return None
+    own = sizes_of(config)
+    return (own if preset == "given" else with_own(PRESETS[preset], own)).finest
+
+
 def fitting(needs: dict[Preset, int], free: int | None, device_type: str) -> Preset:
     """The largest preset that is meant for so much memory and leaves some room; a processor gets its own."""
     if device_type != "cuda" or free is None:
