@@ -112,7 +112,8 @@ class PatchWitness:
             )
         self.config = config
         self.photos = photos
-        self.grid, self.backend = grid, backend
+        self.grid = grid
+        self.backend: Backend = backend
         device = grid.distance.device
         poses = views_unit.world_from_camera.to(device, torch.float32)
         # Lenses beside the poses, which move: for what is on the host, the host would wait at every step. Masks are in
