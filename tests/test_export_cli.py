@@ -25,7 +25,7 @@ from neus_ns.cli.data import Check
 from neus_ns.cli.demo import Demo
 from neus_ns.cli.demo import run as run_demo
 from neus_ns.cli.export import load_surface
-from neus_ns.cli.finished_run import config_file, require_checkpoint
+from neus_ns.cli.finished_run import config_file, load_run, require_checkpoint
 from neus_ns.cli.nerfstudio_export import register_mesh_subcommand
 from neus_ns.cli.poses import ExportPoses, Lens, LocatePhoto
 from neus_ns.errors import InputError
@@ -294,3 +294,11 @@ def test_places_and_numbers_are_looked_at_before_any_work(tmp_path: Path) -> Non
         for attempt in attempts:
             with pytest.raises(InputError, match=reason):
                 attempt()
+
+
+def test_a_run_of_another_operating_system_is_told_apart(tmp_path: Path) -> None:
+    elsewhere = "WindowsPath" if os.name == "posix" else "PosixPath"
+    config = tmp_path / "config.yml"
+    config.write_text(f"!!python/object/apply:pathlib.{elsewhere}\n- data\n")
+    with pytest.raises(InputError, match="config.yml holds paths of another operating system"):
+        load_run(config, None)

@@ -1,6 +1,7 @@
 """`neus-poses`: refined poses go out in the user's world and come back the same; a new photograph finds its place."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 from neus_ns.cli import poses as cli
 from neus_ns.data.se3 import moved_poses, rotation_matrix
+from neus_ns.data.transforms_json import relative_name
 from neus_ns.evaluation.poses import angles_degrees
 from neus_ns.models.locate import LocatePlan, Photo, locate
 from neus_ns.models.pipeline import SurfacePipeline
@@ -107,6 +109,15 @@ def test_what_is_exported_of_reduced_photographs_fits_their_files(capture, tmp_p
         assert (entry["w"], entry["h"]) == (32, 32)
         for name in ("fl_x", "fl_y", "cx", "cy"):
             assert entry[name] == pytest.approx(lens[name])
+
+
+def test_what_is_on_another_drive_is_named_in_full(tmp_path, monkeypatch):
+    def other_drive(path, start):
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    assert relative_name(tmp_path / "a" / "b.png", tmp_path / "c") == "../a/b.png"
+    monkeypatch.setattr(os.path, "relpath", other_drive)
+    assert relative_name(tmp_path / "b.png", tmp_path) == (tmp_path / "b.png").as_posix()
 
 
 def test_exporters_see_the_refined_views(run):

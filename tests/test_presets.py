@@ -141,6 +141,18 @@ def test_photographs_that_cannot_be_kept_are_refused_before_they_are_read(monkey
             require_room_for_photographs(6 * GB, scale, False, CPU)
 
 
+def test_a_card_is_asked_by_its_number(monkeypatch) -> None:
+    """Before torch 2.5 it had to be."""
+    asked = []
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (asked.append(device), (7 * GB, 8 * GB))[1])
+    for name in ("memory_reserved", "memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, lambda device: 0)
+    for device in ("cuda", "cuda:1"):
+        assert free_memory.free_memory(torch.device(device)) == 7 * GB
+    assert asked == [3, 1]
+
+
 def test_a_containers_limit_counts_without_the_files_that_it_only_keeps_at_hand(tmp_path: Path) -> None:
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal:  99 kB\nMemFree:  1 kB\nMemAvailable:   50 kB\n")

@@ -63,6 +63,22 @@ def test_what_is_broken_off_halfway_does_not_change_the_rule():
         matmul.fp32_precision = before
 
 
+def test_torch_of_before_it_knew_names_is_asked_by_the_older_switch(monkeypatch):
+    """2.1 asserts that it knows every name it is asked for, which hasattr lets through."""
+
+    class Older:
+        allow_tf32 = False
+
+        def __getattr__(self, name: str):
+            raise AssertionError(f"Unknown attribute {name}")
+
+    older = Older()
+    monkeypatch.setattr(torch.backends.cuda, "matmul", older)
+    with short_products(torch.device("cuda")):
+        assert older.allow_tf32 is True
+    assert older.allow_tf32 is False
+
+
 class Watched(TorchDispatchMode):
     """Counts products that run while short ones are asked for, and those that do not."""
 

@@ -253,6 +253,14 @@ def test_bad_settings_end_in_one_sentence(tmp_path, capsys, settings, sentence):
     assert ended.value.code == 1 and sentence in capsys.readouterr().out
 
 
+def test_a_device_without_numbers_of_64_bits_is_refused(tmp_path):
+    config = fake_config(tmp_path)
+    config.check()
+    config.machine.device_type = "mps"
+    with pytest.raises(InputError, match="mps knows no numbers of 64 bits, .* take cpu"):
+        config.check()
+
+
 def test_bad_input_found_by_the_pipeline_ends_in_one_sentence(tmp_path, capsys, monkeypatch):
     def refuse(self):
         raise InputError("The photograph [a].png is empty: export it again.")

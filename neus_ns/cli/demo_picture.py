@@ -61,7 +61,7 @@ def draw(path: Path, capture: Path, mesh_path: Path, pipeline: SurfacePipeline, 
     rows = []
     for view in _ROWS:
         photo_path = dataset.image_filenames[view]
-        camera = placed[str(photo_path.relative_to(dataset.image_filenames[0].parents[1]))]
+        camera = placed[photo_path.relative_to(dataset.image_filenames[0].parents[1]).as_posix()]
         window = square_around(rasterise(model, camera).hit)
         close = camera.cropped(*window).scaled(_PANEL_PIXELS / window[2])
         photo = np.asarray(Image.open(photo_path).convert("RGB"))

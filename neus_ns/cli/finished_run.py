@@ -19,7 +19,16 @@ def load_run(config_path: Path, data: Path | None) -> tuple["TrainerConfig", "Pi
 
     # In "inference" mode no photographs are read.
     update = partial(_where_it_is_now, config_path=config_path, data=data)
-    config, pipeline, _, _ = eval_setup(config_path, test_mode="inference", update_config_callback=update)
+    try:
+        config, pipeline, _, _ = eval_setup(config_path, test_mode="inference", update_config_callback=update)
+    except NotImplementedError as error:
+        if "cannot instantiate" not in str(error):
+            raise
+        # So says Python of a path of Windows elsewhere, and of one of elsewhere on Windows.
+        raise InputError(
+            f"{config_path} holds paths of another operating system, which nerfstudio cannot read here; open the run "
+            "where it was trained."
+        ) from error
     return config, pipeline
 
 

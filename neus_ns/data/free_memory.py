@@ -21,7 +21,8 @@ def free_memory(device: torch.device) -> int | None:
     """Bytes that can still be had on the device; None where the system does not say."""
     if device.type != "cuda":
         return free_ram(_MEMINFO, _CONTAINERS)
-    free, _ = torch.cuda.mem_get_info(device)
+    # Before 2.5 torch wants to know which of the devices.
+    free, _ = torch.cuda.mem_get_info(torch.cuda.current_device() if device.index is None else device.index)
     # What torch holds back for later use is free for the run that asks.
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 

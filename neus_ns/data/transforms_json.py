@@ -43,8 +43,11 @@ def intrinsics(cameras: Cameras, view: int) -> dict[str, Any]:
 
 
 def relative_name(path: Path, folder: Path) -> str:
-    """A path as seen from a folder, with slashes on every system."""
-    return Path(os.path.relpath(path.absolute(), folder.absolute())).as_posix()
+    """A path as seen from a folder, with slashes on every system; whole, if it is on another drive."""
+    try:
+        return Path(os.path.relpath(path.absolute(), folder.absolute())).as_posix()
+    except ValueError:
+        return path.absolute().as_posix()
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -100,7 +100,7 @@ def _read(transforms: Path) -> dict:
     if not transforms.is_file():
         raise InputError(f"{transforms}: no such file; give the transforms.json of the photographs.")
     try:
-        meta = json.loads(transforms.read_text())
+        meta = json.loads(transforms.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise InputError(f"{transforms} is not valid JSON ({error}); write the file again.") from error
     if not meta.get("frames"):

@@ -27,6 +27,14 @@ def padding(width: int) -> int:
     return -width % _FAST_WIDTH
 
 
+def _precisions_have_names() -> bool:
+    try:
+        return torch.backends.cuda.matmul.fp32_precision is not None
+    except (AttributeError, AssertionError):
+        # Before 2.2 torch asserts that it knows every name it is asked for.
+        return False
+
+
 @contextmanager
 def short_products(device: torch.device) -> Iterator[None]:
     """Within it float32 products on a CUDA device may use tensor cores; elsewhere nothing changes."""
@@ -35,7 +43,7 @@ def short_products(device: torch.device) -> Iterator[None]:
         return
     products = torch.backends.cuda.matmul
     # From 2.9 on torch knows precisions by name, and whoever sets these may not be asked by the switch any more.
-    option, short = ("fp32_precision", "tf32") if hasattr(products, "fp32_precision") else ("allow_tf32", True)
+    option, short = ("fp32_precision", "tf32") if _precisions_have_names() else ("allow_tf32", True)
     if not _to_put_back:
         _to_put_back.append(getattr(products, option))
     setattr(products, option, short)

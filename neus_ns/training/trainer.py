@@ -93,6 +93,8 @@ class SurfaceTrainerConfig(TrainerConfig):
         if self.max_minutes is not None and self.machine.num_devices * self.machine.num_machines > 1:
             # Every process would stop by its own clock, at a step of its own, and wait for the others for ever.
             raise InputError("--max-minutes works with one device only: give --max-num-iterations for several.")
+        if self.machine.device_type == "mps":
+            raise InputError("--machine.device-type mps knows no numbers of 64 bits, which frames need: take cpu.")
         if self.max_num_iterations < 1:
             raise InputError(f"--max-num-iterations is {self.max_num_iterations}: give at least 1.")
         if self.mixed_precision:

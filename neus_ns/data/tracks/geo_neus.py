@@ -50,7 +50,7 @@ def read_geo_neus(folder: Path) -> SeenPoints:
     if not np.isfinite(points).all():
         raise InputError(f"{points_path} has points that are not finite; {_AGAIN}.")
     lists = [_numbers(entry, len(points), lists_path) for entry in _entries(_read(lists_path), lists_path)]
-    row = np.repeat(np.arange(len(lists)), [len(numbers) for numbers in lists])
+    row = np.repeat(np.arange(len(lists), dtype=np.int64), [len(numbers) for numbers in lists])
     point = np.concatenate([np.zeros(0, dtype=np.int64), *lists])
     # A point listed twice for a photograph is seen once.
     pairs = np.unique(row * max(len(points), 1) + point)
