@@ -227,6 +227,21 @@ def test_a_jpeg_decoded_smaller_is_the_mean_of_its_pixels(tmp_path: Path, scale:
     assert np.abs(found - expected)[inside].max() < (2 if scale > 0.3 else 6)
 
 
+def test_photographs_that_are_in_memory_are_not_read_again(tmp_path: Path) -> None:
+    folder = capture(tmp_path)
+    data, files = manager(folder), manager(folder, test_mode="inference").train_dataset
+    expected = [files[view] for view in range(len(files))]
+    for path in [*(folder / "images").iterdir(), *(folder / "masks").iterdir()]:
+        path.unlink()
+    for view, item in enumerate(expected):
+        found = data.train_dataset[view]
+        assert found.keys() == item.keys()
+        assert torch.equal(found["image"], item["image"]) and torch.equal(found["fg_mask"], item["fg_mask"])
+        # A copy: whoever writes on it does not write on what is trained on.
+        data.train_dataset.get_image_uint8(view).zero_()
+    assert data.train_store.rgb.any()
+
+
 def test_pixels_are_as_many_as_the_finest_cells_need() -> None:
     sides = {cells: photograph_scale.longest_side(cells) for cells in (None, 64, 512, 1024, 2048)}
     assert sides == {None: 1600, 64: 400, 512: 800, 1024: 1600, 2048: 1600}

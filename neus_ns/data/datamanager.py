@@ -162,6 +162,7 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
         pixels = sum(width * height for width, height in sizes)
         require_room_for_photographs(pixels, self.photograph_scale, self.has_masks, torch.device(self._store_device))
         self.train_store = store_dataset(self.train_dataset, self._store_device)
+        self.train_dataset.take_from(self.train_store.photo_and_foreground)
         if not self.train_store.shows_object:
             raise InputError(
                 f"The masks of all training photographs of {self.get_datapath()} are empty; mark the object by bright "

@@ -1,6 +1,7 @@
 """The photographs of a capture with their foreground masks, in nerfstudio's dataset shape."""
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from functools import cached_property
@@ -22,6 +23,7 @@ from neus_ns.data.decode import Decoded, is_cut_out, mask_coverage, open_smaller
 from neus_ns.errors import InputError
 
 Kind = Literal["image", "mask"]
+LoadView = Callable[[int], "tuple[UInt8[Tensor, '_h _w 3'], UInt8[Tensor, '_h _w'] | None]"]
 
 
 class SurfaceDataset(InputDataset):
@@ -40,6 +42,7 @@ class SurfaceDataset(InputDataset):
         """`masks` says whether items have one; None leaves it to what the photographs have."""
         super().__init__(dataparser_outputs, scale_factor)
         self._masks = masks
+        self._decoded: LoadView | None = None
         # The model is built from this dictionary, and masks decide what it needs.
         self.metadata["has_masks"] = self.has_masks
 
@@ -77,6 +80,8 @@ class SurfaceDataset(InputDataset):
 
     def photo_and_foreground(self, image_idx: int) -> tuple[UInt8[Tensor, "h w 3"], UInt8[Tensor, "h w"] | None]:
         """One photograph and, when the capture has masks, how much of each pixel is foreground (0..255)."""
+        if self._decoded is not None:
+            return self._decoded(image_idx)
         path = self.image_filenames[image_idx]
         decoded = open_smaller(path, self.size_of(image_idx))
         colours, alpha = split_alpha(self._fit_to_camera(decoded, image_idx, path, "image"))
@@ -93,6 +98,10 @@ class SurfaceDataset(InputDataset):
         # np.array copies: torch wants writable memory, and decoded pictures are read-only.
         photo = torch.from_numpy(np.array(colours))
         return photo, None if foreground is None else torch.from_numpy(np.array(foreground))
+
+    def take_from(self, decoded: LoadView) -> None:
+        """Have photographs from where they are decoded already: the viewer asks for all of them, one by one."""
+        self._decoded = decoded
 
     def get_numpy_image(self, image_idx: int) -> UInt8[ndarray, "h w 3"]:
         return self.photo_and_foreground(image_idx)[0].numpy()

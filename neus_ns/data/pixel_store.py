@@ -6,7 +6,6 @@ special case, and a pixel costs four bytes where nerfstudio's cached float image
 
 import math
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -17,7 +16,7 @@ from jaxtyping import Bool, Float, Int64, Integer, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from neus_ns.data.dataset import SurfaceDataset
+from neus_ns.data.dataset import LoadView, SurfaceDataset
 
 # Foreground coverage from which a pixel counts as object.
 FOREGROUND_LEVEL = 128
@@ -26,8 +25,6 @@ _MARGIN_SHARE = 0.1
 _MARGIN_PIXELS = 8.0
 # Photographs that are worked on at once; each takes memory of its own.
 _WORKERS = min(8, os.cpu_count() or 1)
-
-LoadView = Callable[[int], "tuple[UInt8[Tensor, '_h _w 3'], UInt8[Tensor, '_h _w'] | None]"]
 
 
 @dataclass(frozen=True)
@@ -98,6 +95,13 @@ class PixelStore:
         """Colours and foreground coverage in 0..1."""
         rgb = self.rgb.index_select(0, flat).float() / 255.0
         return rgb, None if self.fg is None else self.fg.index_select(0, flat)[:, None].float() / 255.0
+
+    def photo_and_foreground(self, view: int) -> "tuple[UInt8[Tensor, '_h _w 3'], UInt8[Tensor, '_h _w'] | None]":
+        """A copy of one whole photograph and of its foreground, on the CPU."""
+        begin, height, width = (int(values[view]) for values in (self.offset, self.height, self.width))
+        run = slice(begin, begin + height * width)
+        foreground = None if self.fg is None else self.fg[run].view(height, width).to("cpu", copy=True)
+        return self.rgb[run].view(height, width, 3).to("cpu", copy=True), foreground
 
     def beside(self, indices: Int64[Tensor, "rays 3"], down: int, right: int) -> Int64[Tensor, " rays"]:
         """The flat index of the pixels so far away; beyond a photograph's border its last pixel stands for them."""
