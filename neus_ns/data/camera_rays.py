@@ -49,7 +49,7 @@ def pinhole_rays(
     u, v = uv[:, :1], uv[:, 1:]
     along = pose[:, :, 0] * u - pose[:, :, 1] * v - pose[:, :, 2]
     norm = torch.linalg.vector_norm(along, dim=-1, keepdim=True)
-    return PinholeRays(pose[:, :, 3], along / norm, norm, _pixel_area(u, v, inverse_focal))
+    return PinholeRays(pose[:, :, 3], along / norm, norm, _pixel_area(uv, inverse_focal))
 
 
 def lens_table(cameras: Cameras) -> Float[Tensor, "views 22"]:
@@ -95,24 +95,19 @@ def steps_needed(cameras: Cameras) -> int:
     return next(near, _MOST_STEPS)
 
 
-def _pixel_area(
-    u: Float[Tensor, "rays 1"], v: Float[Tensor, "rays 1"], inverse_focal: Float[Tensor, "rays 2"]
-) -> Float[Tensor, "rays 1"]:
+def _pixel_area(uv: Float[Tensor, "rays 2"], step: Float[Tensor, "rays 2"]) -> Float[Tensor, "rays 1"]:
     """The product of the chords between this pixel's unit direction and its neighbours' one pixel right and down.
 
     With a, b the directions before normalising, the chord is 2 sin(angle / 2) and sin(angle) = |a x b| / (|a| |b|);
-    unlike the difference of two nearly equal unit vectors this keeps all digits in float32.
+    unlike the difference of two nearly equal unit vectors this keeps all digits in float32. Both at once.
     """
-    step_u, step_v = inverse_focal[:, :1], inverse_focal[:, 1:]
-    square = 1.0 + u * u + v * v
-    chords = []
-    for value, step, other in ((u, step_u, v), (v, step_v, u)):
-        square_next = square + step * (2.0 * value + step)
-        inverse_lengths = torch.rsqrt(square * square_next)
-        sine = step * torch.sqrt(1.0 + other * other) * inverse_lengths
-        cosine = (square + step * value) * inverse_lengths
-        chords.append(sine * torch.sqrt(2.0 / (1.0 + cosine)))
-    return chords[0] * chords[1]
+    across = uv.flip(-1).square() + 1.0
+    square = across + uv.square()
+    square_next = square + step * (2.0 * uv + step)
+    inverse_lengths = torch.rsqrt(square * square_next)
+    sine = step * across.sqrt() * inverse_lengths
+    cosine = (square + step * uv) * inverse_lengths
+    return (sine * torch.sqrt(2.0 / (1.0 + cosine))).prod(-1, keepdim=True)
 
 
 class CameraRays:
