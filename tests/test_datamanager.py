@@ -183,11 +183,9 @@ def test_scaled_photographs_have_the_size_of_their_scaled_cameras(tmp_path: Path
     assert data[0]["image"].shape[:2] == data[0]["fg_mask"].shape[:2] == (5, 6) == data.size_of(0)[::-1]
 
 
-def test_photographs_are_read_no_larger_than_what_a_training_sees(tmp_path: Path, monkeypatch) -> None:
+def test_photographs_are_read_no_larger_than_what_a_training_sees(tmp_path: Path) -> None:
     folder = capture(tmp_path)
-    monkeypatch.setattr(photograph_scale, "LONGEST_SIDE", 12)
-    monkeypatch.setattr(photograph_scale, "_LEAST", 6)
-    data = manager(folder)
+    data = manager(folder, longest_side=12)
     for dataset in (data.train_dataset, data.eval_dataset):
         assert dataset.size_of(0) == (12, 9) and dataset[0]["image"].shape == (9, 12, 3)
         # Half of the size: every pixel is the mean of four.
@@ -196,10 +194,29 @@ def test_photographs_are_read_no_larger_than_what_a_training_sees(tmp_path: Path
         assert (dataset[0]["image"] - expected).abs().mean() < 0.04
     assert data.train_store.num_pixels == len(data.train_dataset) * 12 * 9
     assert manager(folder, camera_res_scale_factor=1.0).train_dataset.size_of(0) == SIZE
-    # Few cells need fewer pixels still.
-    assert manager(folder, finest_cells=5).train_dataset.size_of(0) == (8, 6)
-    monkeypatch.setattr(photograph_scale, "LONGEST_SIDE", 24)
-    assert manager(folder).photograph_scale == 1.0
+    assert manager(folder, camera_res_scale_factor=1.0, longest_side=12).train_dataset.size_of(0) == SIZE
+    assert manager(folder, longest_side=24).train_dataset.size_of(0) == SIZE
+    assert manager(folder).train_dataset.size_of(0) == SIZE
+
+
+def test_each_photograph_is_made_as_much_smaller_as_it_is_too_large(tmp_path: Path) -> None:
+    folder = capture(tmp_path, masks=False)
+    meta = json.loads((folder / "transforms.json").read_text())
+    lens = {name: meta.pop(name) for name in ("fl_x", "fl_y", "cx", "cy", "w", "h")}
+    for number, frame in enumerate(meta["frames"]):
+        # Every second one was taken by another camera, three times as large.
+        factor = 3 if number % 2 else 1
+        frame |= {name: value * factor for name, value in lens.items()}
+        path = folder / frame["file_path"]
+        Image.open(path).resize((SIZE[0] * factor, SIZE[1] * factor), Image.Resampling.NEAREST).save(path)
+    (folder / "transforms.json").write_text(json.dumps(meta))
+    data = manager(folder, longest_side=SIZE[0])
+    assert {data.train_dataset.size_of(view) for view in range(len(data.train_dataset))} == {SIZE}
+    for name, given in (("fx", "fl_x"), ("fy", "fl_y"), ("cx", "cx"), ("cy", "cy")):
+        values = getattr(data.train_dataset.cameras, name)
+        torch.testing.assert_close(values, torch.full_like(values, lens[given]), rtol=1e-3, atol=0)
+    sizes = {int(width) for width in data.train_dataset.cameras_of_files().width}
+    assert sizes == {SIZE[0], 3 * SIZE[0]}
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5, 0.21, 0.1])
@@ -251,11 +268,11 @@ def test_pixels_are_as_many_as_the_finest_cells_need() -> None:
 def test_the_longer_side_of_large_photographs_comes_out_at_1600(size: tuple[int, int]) -> None:
     width, height = size
     cameras = Cameras(torch.eye(4)[None, :3].repeat(2, 1, 1), 500.0, 500.0, width / 2, height / 2, width, height)
-    scale = photograph_scale.suited_scale(cameras, 1600)
-    cameras.rescale_output_resolution(scale)
+    scales = photograph_scale.suited_scales(cameras, 1600)
+    cameras.rescale_output_resolution(scales.float())
     found = (int(cameras.width[0]), int(cameras.height[0]))
     assert max(found) == 1600 and min(found) == pytest.approx(1600 * min(size) / max(size), abs=1)
-    assert (scale == 1.0) == (max(size) == 1600)
+    assert bool((scales == 1.0).all()) == (max(size) == 1600)
 
 
 def test_a_photograph_of_another_size_than_its_camera_is_refused(tmp_path: Path) -> None:

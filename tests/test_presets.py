@@ -325,8 +325,14 @@ def test_finest_cells_are_known_before_photographs_unless_memory_decides() -> No
 
 
 def test_a_checkpoint_decides_how_large_photographs_are_read() -> None:
-    for said, expected in ((None, 0.4), (0.7, 0.7)):
+    for given, saved, expected in (
+        ((None, None), (None, 800), (None, 800)),
+        ((None, None), (0.5, 1600), (0.5, 1600)),
+        ((0.7, None), (None, 800), (0.7, None)),
+        ((None, 700), (None, 800), (None, 700)),
+    ):
         config = flagship()
-        config.datamanager.camera_res_scale_factor = said
-        config.take_over({"_extra_state": {"photograph_scale": 0.4}})
-        assert config.datamanager.camera_res_scale_factor == expected
+        photographs = config.datamanager
+        photographs.camera_res_scale_factor, photographs.longest_side = given
+        config.take_over({"_extra_state": {"photographs_read": saved}})
+        assert (photographs.camera_res_scale_factor, photographs.longest_side) == expected

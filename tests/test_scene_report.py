@@ -102,7 +102,7 @@ GOOD = SceneFacts(
     held_out=4,
     smallest_photograph=(800, 600),
     largest_photograph=(800, 600),
-    photograph_scale=1.0,
+    photograph_scales=(1.0, 1.0),
     masks_from="masks",
     mask_coverage=Spread(0.1, 0.2, 0.3),
     region_centre=(0.0, 0.0, 0.0),
@@ -160,10 +160,16 @@ def test_a_capture_without_points_is_told_where_to_get_them() -> None:
 
 
 def test_that_photographs_are_read_smaller_is_said_with_the_way_back() -> None:
-    def found(scale: float) -> list[str]:
-        return [a.option for a in assumptions(replace(GOOD, photograph_scale=scale)) if "of their size" in a.what]
+    def found(least: float, most: float) -> list[str]:
+        all_ = assumptions(replace(GOOD, photograph_scales=(least, most)))
+        return [f"{a.what}: {a.option}" for a in all_ if "of their size" in a.what]
 
-    assert found(1.0) == [] and "camera-res-scale-factor 1" in found(0.4)[0]
+    assert (
+        found(1.0, 1.0) == []
+        and "at 40% of" in found(0.4, 0.4)[0]
+        and "camera-res-scale-factor 1" in found(0.4, 0.4)[0]
+    )
+    assert "at 40% to 100% of" in found(0.4, 1.0)[0]
 
 
 def test_dense_video_around_an_object_is_not_called_narrow() -> None:

@@ -47,6 +47,7 @@ class Check:
         from nerfstudio.utils.rich_utils import CONSOLE
 
         from neus_ns.data.datamanager import SurfaceDataManagerConfig
+        from neus_ns.data.photograph_scale import longest_side
         from neus_ns.data.report.write import scene_report
         from neus_ns.data.sources.auto import AutoDataParserConfig
         from neus_ns.data.survey import survey
@@ -56,8 +57,9 @@ class Check:
         let_waiting_threads_sleep()
         dataparser = AutoDataParserConfig(downscale_factor=self.downscale_factor)
         # Every photograph is decoded, as for training: that is what finds the damaged one.
-        cells = PRESETS["cpu"].finest  # Those of neus-hash, whose report this is.
-        config = SurfaceDataManagerConfig(data=self.data, dataparser=dataparser, finest_cells=cells)
+        # As large as neus-hash reads them, whose report this is.
+        longest = longest_side(PRESETS["cpu"].finest)
+        config = SurfaceDataManagerConfig(data=self.data, dataparser=dataparser, longest_side=longest)
         manager = config.setup(device="cpu", test_mode="val")
         report = scene_report(manager, survey(manager, self.scene_type, self.region))
         report.print(CONSOLE)

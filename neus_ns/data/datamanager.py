@@ -27,7 +27,7 @@ from neus_ns.data.checks_splits import require_two
 from neus_ns.data.contrast import plain_all_around
 from neus_ns.data.dataset import SurfaceDataset
 from neus_ns.data.free_memory import require_room_for_photographs
-from neus_ns.data.photograph_scale import longest_side, suited_scale
+from neus_ns.data.photograph_scale import LONGEST_SIDE, suited_scales
 from neus_ns.data.pinhole_views import pinhole_views
 from neus_ns.data.pixel_store import PixelStore, store_dataset
 from neus_ns.data.region import Region
@@ -60,10 +60,10 @@ class SurfaceDataManagerConfig(VanillaDataManagerConfig):
     train_num_rays_per_batch: int = 1024
     """Rays of the first batch; of all, if --pipeline.samples-per-step is 0 and so leaves their number alone."""
     camera_res_scale_factor: float | None = None  # type: ignore[assignment]
-    """How large photographs are read, next to their files; None: in full, but none larger than the finest cells of the
-    hash grid need: 800 pixels wide or high for 512 cells, 1600 for 1024 and more."""
-    finest_cells: tyro.conf.Suppress[int | None] = None
-    """Of the hash grid, across the region of interest, where they are known before photographs are; the pipeline's."""
+    """How large photographs are read, next to their files; None: in full, but no larger than `longest_side`."""
+    longest_side: int | None = None
+    """How many pixels the larger side of a photograph is read with at most; None: as many as the finest cells of the
+    hash grid need, 800 for 512 cells and 1600 for 1024 and more."""
     masks: bool = True
     """Use the capture's foreground masks, where there are any; without them, all that is in the region of interest is
     surface."""
@@ -140,17 +140,19 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
         """The photographs with or without masks, or, for None, with those that they have."""
         found = replace(outputs, mask_filenames=None) if masks is False else with_masks(outputs, self.get_datapath())
         outputs = replace(found, metadata={**found.metadata, "crop_radius": self._crop_radius(found)})
-        dataset = SurfaceDataset(outputs, self.photograph_scale, masks)
+        dataset = SurfaceDataset(outputs, self._scales(outputs), masks)
         if self._reads_photographs:
             dataset.check_files()
         return outputs, dataset
 
-    @cached_property
-    def photograph_scale(self) -> float:
-        """How large photographs are read, next to their files: those for training and those for evaluation alike."""
-        said = self.config.camera_res_scale_factor
-        longest = longest_side(self.config.finest_cells)
-        return suited_scale(self.train_dataparser_outputs.cameras, longest) if said is None else said
+    def _scales(self, outputs: DataparserOutputs) -> Float[Tensor, "views 1"]:
+        """How large each photograph is read, next to its file."""
+        cameras, said = outputs.cameras, self.config.camera_res_scale_factor
+        if said is not None:
+            return torch.full(cameras.width.shape, said, dtype=torch.float64)
+        scales = suited_scales(cameras, self.config.longest_side or LONGEST_SIDE)
+        # Image circles have one radius for all.
+        return scales if outputs.metadata["crop_radius"] is None or not len(scales) else scales.min().expand_as(scales)
 
     def _crop_radius(self, outputs: DataparserOutputs) -> float | None:
         """The radius of a fisheye's image circle in pixels of the files: nerfstudio reports that of the full size."""
@@ -160,7 +162,8 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
     def setup_train(self) -> None:
         sizes = [self.train_dataset.size_of(view) for view in range(len(self.train_dataset))]
         pixels = sum(width * height for width, height in sizes)
-        require_room_for_photographs(pixels, self.photograph_scale, self.has_masks, torch.device(self._store_device))
+        scale = float(self.train_dataset.scales.min())
+        require_room_for_photographs(pixels, scale, self.has_masks, torch.device(self._store_device))
         self.train_store = store_dataset(self.train_dataset, self._store_device)
         self.train_dataset.take_from(self.train_store.photo_and_foreground)
         if not self.train_store.shows_object:

@@ -37,10 +37,16 @@ class SurfaceDataset(InputDataset):
     exclude_batch_keys_from_device = ["image", "fg_mask"]
 
     def __init__(
-        self, dataparser_outputs: DataparserOutputs, scale_factor: float = 1.0, masks: bool | None = None
+        self,
+        dataparser_outputs: DataparserOutputs,
+        scales: Float[Tensor, "views 1"] | None = None,
+        masks: bool | None = None,
     ) -> None:
-        """`masks` says whether items have one; None leaves it to what the photographs have."""
-        super().__init__(dataparser_outputs, scale_factor)
+        """`scales` say how large each photograph is read, next to its file; `masks` whether items have one, and None
+        leaves it to what the photographs have."""
+        super().__init__(dataparser_outputs)
+        self.scales = torch.ones(len(self), 1) if scales is None else scales
+        self.cameras.rescale_output_resolution(self.scales.to(self.cameras.fx))
         self._masks = masks
         self._decoded: LoadView | None = None
         # The model is built from this dictionary, and masks decide what it needs.
@@ -148,7 +154,7 @@ class SurfaceDataset(InputDataset):
         """
         width, height = self.size_of(image_idx)
         self._require_size(decoded.file_size, image_idx, path, kind)
-        picture, shrink = decoded.picture, self._shrink(kind) / decoded.reduced_by
+        picture, shrink = decoded.picture, self._shrink(kind, image_idx) / decoded.reduced_by
         if shrink == 1.0:
             return picture if picture.size == (width, height) else picture.crop((0, 0, width, height))
         # The part that the camera's pixels cover: intrinsics are divided exactly, sizes are rounded down.
@@ -159,16 +165,16 @@ class SurfaceDataset(InputDataset):
         resample = Image.Resampling.BOX if shrink == round(shrink) else Image.Resampling.HAMMING
         return picture.resize((width, height), resample=resample, box=seen)
 
-    def _shrink(self, kind: Kind) -> float:
-        """How many times smaller the files of photographs or masks have to be made."""
-        return self._reduction(kind) / self.scale_factor
+    def _shrink(self, kind: Kind, image_idx: int) -> float:
+        """How many times smaller the file of a photograph or mask has to be made."""
+        return self._reduction(kind) / float(self.scales[image_idx])
 
     def _reduction(self, kind: Kind) -> int:
         """The part of that which the reader of the capture asks for."""
         return int(self._dataparser_outputs.metadata.get(f"{kind}_reduction", 1))
 
     def _require_size(self, found: tuple[int, int], image_idx: int, path: Path, kind: Kind) -> None:
-        shrink = self._shrink(kind)
+        shrink = self._shrink(kind, image_idx)
         excess = [pixels / shrink - camera for pixels, camera in zip(found, self.size_of(image_idx), strict=True)]
         # Up to one pixel too much is trimmed: tools that shrink photographs disagree about sizes that do not divide.
         if not all(-0.01 <= pixels_over < 1.99 for pixels_over in excess):
@@ -195,7 +201,7 @@ class SurfaceDataset(InputDataset):
     def crop_radius(self) -> float | None:
         """Radius in pixels of the image circle of a fisheye lens that does not fill the frame."""
         radius = self.metadata.get("crop_radius")
-        return None if radius is None else radius * self.scale_factor
+        return None if radius is None else radius * float(self.scales.min())
 
 
 def _composite(

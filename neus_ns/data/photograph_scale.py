@@ -6,7 +6,9 @@ it, while the mean over a cell's area is not.
 """
 
 import torch
+from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
+from torch import Tensor
 
 # Of the larger side in pixels: what the usual benchmarks have, and from where on nerfstudio takes smaller copies of
 # photographs, if a capture brings any. So many are for 1024 cells across the region of interest, which takes about two
@@ -26,7 +28,7 @@ def longest_side(finest_cells: int | None) -> int:
     return max(_LEAST, min(LONGEST_SIDE, round(_PIXELS_PER_CELL * finest_cells)))
 
 
-def suited_scale(cameras: Cameras, longest: int) -> float:
-    """By how much the photographs of these cameras are to be made smaller: all alike, and none larger than it is."""
-    largest = max([longest, *torch.maximum(cameras.width, cameras.height).flatten().tolist()])
-    return min(1.0, (longest + _HAIR) / largest)
+def suited_scales(cameras: Cameras, longest: int) -> Float[Tensor, "views 1"]:
+    """By how much the photograph of each camera is to be made smaller, so that no side is longer than this."""
+    larger = torch.maximum(cameras.width, cameras.height).double()
+    return ((longest + _HAIR) / larger).clamp_max(1.0)

@@ -10,6 +10,7 @@ LEAST: Mapping[str, int] = {
     "samples_per_step": 0,
     "max_rays": 1,
     "datamanager.train_num_rays_per_batch": 1,
+    "datamanager.longest_side": 1,
     "model.appearance_width": 0,
     "model.sampling.steps": 1,
     "model.sampling.grid_resolution": 1,

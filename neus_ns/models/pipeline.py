@@ -22,6 +22,7 @@ from neus_ns.data.datamanager import SurfaceDataManager, SurfaceDataManagerConfi
 from neus_ns.data.frame import SceneFrame, agree
 from neus_ns.data.grey_photos import grey_photos
 from neus_ns.data.hull import carve
+from neus_ns.data.photograph_scale import longest_side
 from neus_ns.data.region_options import RegionOptions
 from neus_ns.data.report.facts import frame_facts
 from neus_ns.data.report.write import SceneReport, scene_report
@@ -79,9 +80,11 @@ class SurfacePipelineConfig(VanillaPipelineConfig):
         """Let a checkpoint decide about sizes before the pipeline that is to load it is made."""
         saved = pipeline_state.get("_extra_state", {})
         take_over(self, saved.get("sizes"))
-        if self.datamanager.camera_res_scale_factor is None:
+        photographs = self.datamanager
+        if photographs.camera_res_scale_factor is None and photographs.longest_side is None:
             # What the sampler remembers is of these pixels. Older runs read photographs in full.
-            self.datamanager.camera_res_scale_factor = saved.get("photograph_scale", 1.0)
+            scale, photographs.longest_side = saved.get("photographs_read", (1.0, None))
+            photographs.camera_res_scale_factor = scale
 
 
 @dataclass
@@ -109,7 +112,8 @@ class SurfacePipeline(VanillaPipeline):
     ) -> None:
         let_waiting_threads_sleep()
         check_options(config)
-        config.datamanager.finest_cells = finest_known(config, torch.device(device))
+        if config.datamanager.longest_side is None:
+            config.datamanager.longest_side = longest_side(finest_known(config, torch.device(device)))
         # Made first, because what they leave free decides about the model's sizes.
         ranks = {name: kwargs[name] for name in ("world_size", "local_rank") if name in kwargs}
         manager = config.datamanager.setup(device=device, test_mode=test_mode, **ranks)
@@ -255,7 +259,8 @@ class SurfacePipeline(VanillaPipeline):
         rays = self.datamanager.get_train_rays_per_batch()
         state = {"samples_per_ray": torch.tensor(self._level.per_ray, dtype=torch.float64), "rays": torch.tensor(rays)}
         state |= {"sizes": asdict(sizes_of(self.config)), "meant": what_tensors_mean(self.config.model)}
-        state |= {"photograph_scale": self.datamanager.photograph_scale}
+        photographs = self.config.datamanager
+        state["photographs_read"] = photographs.camera_res_scale_factor, photographs.longest_side
         return state if self.drawn is None else state | {"drawn": self.drawn.counts.clone()}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:

@@ -33,10 +33,12 @@ def assumptions(facts: SceneFacts) -> list[Assumption]:
         Assumption(f"format {facts.format}", "a parser at the end of the command, such as nerfstudio-data or colmap"),
         Assumption(f"region from {facts.region_how}", "--pipeline.region.centre, .radius, .box or .file"),
     ]
-    if facts.photograph_scale < 1:
+    least, most = facts.photograph_scales
+    if least < 1:
+        share = f"{least:.0%}" if most - least < 0.01 else f"{least:.0%} to {most:.0%}"
         found.append(
             Assumption(
-                f"photographs read at {facts.photograph_scale:.0%} of their size",
+                f"photographs read at {share} of their size",
                 "--pipeline.datamanager.camera-res-scale-factor 1, for all their pixels",
             )
         )

@@ -42,7 +42,7 @@ class SceneFacts:
     held_out: int
     smallest_photograph: tuple[int, int]
     largest_photograph: tuple[int, int]
-    photograph_scale: float
+    photograph_scales: tuple[float, float]
     masks_from: str | None
     mask_coverage: Spread | None
     region_centre: tuple[float, float, float]
@@ -81,7 +81,7 @@ def scene_facts(manager: SurfaceDataManager, survey: Survey) -> SceneFacts:
         scene_type=survey.scene_type,
         photographs=len(views.fx),
         held_out=len(manager.eval_dataset),
-        photograph_scale=manager.photograph_scale,
+        photograph_scales=(float(manager.train_dataset.scales.min()), float(manager.train_dataset.scales.max())),
         smallest_photograph=sizes[0],
         largest_photograph=sizes[-1],
         masks_from=_masks_from(manager),
