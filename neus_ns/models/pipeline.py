@@ -257,7 +257,8 @@ class SurfacePipeline(VanillaPipeline):
         """The running number of samples per ray, the number of rays that came of it, where rays fell lately, the sizes,
         those of photographs included, and options that tensors are read by; the sampler keeps its own."""
         rays = self.datamanager.get_train_rays_per_batch()
-        state = {"samples_per_ray": torch.tensor(self._level.per_ray, dtype=torch.float64), "rays": torch.tensor(rays)}
+        per_ray = torch.tensor(self._level.per_ray, dtype=torch.float64)
+        state: dict[str, Any] = {"samples_per_ray": per_ray, "rays": torch.tensor(rays)}
         state |= {"sizes": asdict(sizes_of(self.config)), "meant": what_tensors_mean(self.config.model)}
         photographs = self.config.datamanager
         state["photographs_read"] = photographs.camera_res_scale_factor, photographs.longest_side
