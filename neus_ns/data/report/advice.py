@@ -39,7 +39,7 @@ def assumptions(facts: SceneFacts) -> list[Assumption]:
         found.append(
             Assumption(
                 f"photographs read at {share} of their size",
-                "--pipeline.datamanager.camera-res-scale-factor 1, for all their pixels",
+                "--pipeline.datamanager.longest-side, or .camera-res-scale-factor 1",
             )
         )
     if facts.masks_from is None:
