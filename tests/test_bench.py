@@ -133,7 +133,7 @@ def test_a_table_of_something_else_is_refused(text: str, tmp_path: Path) -> None
 
 
 def test_bad_options_are_refused_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    good = Samplers((tmp_path,))
+    good = Samplers((tmp_path,), output_dir=tmp_path / "out")
     good.check()
     for change, words in [
         ({"scenes": ()}, "at least one capture"),
