@@ -30,11 +30,9 @@ class ViewPixels:
 
 def view_pixels(store: PixelStore, view: int, allowed: Bool[Tensor, " pixels"]) -> ViewPixels:
     """Photograph, mask and pool of one view, on the CPU; `allowed` covers the view alone."""
-    begin, height, width = (int(values[view]) for values in (store.offset, store.height, store.width))
-    run = slice(begin, begin + height * width)
-    foreground = None if store.fg is None else (store.fg[run].cpu() >= FOREGROUND_LEVEL).view(height, width).numpy()
-    photo = store.rgb[run].cpu().view(height, width, 3).numpy()
-    return ViewPixels(photo, foreground, allowed.view(height, width).numpy())
+    photo, coverage = store.photo_and_foreground(view)
+    foreground = None if coverage is None else (coverage >= FOREGROUND_LEVEL).numpy()
+    return ViewPixels(photo.numpy(), foreground, allowed.view(photo.shape[:2]).numpy())
 
 
 def normalised(importance: Float[ndarray, " n"], even_share: float) -> Float[ndarray, " n"]:
