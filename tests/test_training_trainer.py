@@ -242,6 +242,7 @@ def test_bad_weights_are_never_saved(tmp_path):
         ({"max_minutes": -1.0}, "--max-minutes is -1.0"),
         ({"max_num_iterations": 0}, "--max-num-iterations is 0"),
         ({"mixed_precision": True}, "--mixed-precision would round"),
+        ({"mean_half_life": 2.0}, "--mean-half-life is 2.0"),
         ({"load_dir": "nowhere"}, "There is no checkpoint in"),
         ({"load_checkpoint": "nothing.ckpt"}, "nothing.ckpt does not exist"),
     ],

@@ -1,8 +1,8 @@
 """About how much memory a run takes beside its photographs, from its sizes alone.
 
-Counted is what grows with the sizes: the tables with gradient and Adam's two moments; what one training step keeps for
-its backward pass; what the rendering of a part of a photograph keeps; the cells of the occupancy grid and of the hull;
-the grey copy of the photographs that patches are compared in.
+Counted is what grows with the sizes: the tables with gradient, Adam's two moments and the mean of the last steps; what
+one training step keeps for its backward pass; what the rendering of a part of a photograph keeps; the cells of the
+occupancy grid and of the hull; the grey copy of the photographs that patches are compared in.
 """
 
 import math
@@ -18,8 +18,8 @@ from neus_ns.models.scene_type import background_for
 from neus_ns.models.sizes import Sizes
 
 _FLOAT = 4
-# A parameter, its gradient, and Adam's means of the gradient and of its square.
-_COPIES = 4
+# A parameter, its gradient, Adam's means of the gradient and of its square, and the mean of the last steps.
+_COPIES = 5
 # Points off the rays that a step looks at as well.
 _OFF_RAYS = 3500
 # Bytes of a cell: what the grids keep of it, its centre when all cells are asked about, and distances to the hull.

@@ -13,12 +13,14 @@ from typing import Any, Literal, Protocol, cast, runtime_checkable
 import torch
 from nerfstudio.configs.base_config import MachineConfig, ViewerConfig
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
+from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from nerfstudio.utils import writer
 from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from neus_ns.errors import InputError
+from neus_ns.training.averaging import ParameterMean
 from neus_ns.training.checkpoints import (
     checkpoint_folder,
     checkpoint_path,
@@ -81,6 +83,9 @@ class SurfaceTrainerConfig(TrainerConfig):
     """Minutes of training between checkpoints, so that a kill costs no more than these, however long a step takes."""
     steps_per_save: int = 10_000
     """Number of steps between checkpoints, besides those of minutes_per_save."""
+    mean_half_life: float = 0.02
+    """A finished run keeps the mean of its parameters over the end of training, in which steps fade by half over this
+    share of it; 0: the last step's, for a fifth less memory."""
     machine: MachineConfig = field(default_factory=default_machine)
     """Machine configuration"""
     viewer: ViewerConfig = field(default_factory=default_viewer)
@@ -95,6 +100,8 @@ class SurfaceTrainerConfig(TrainerConfig):
             raise InputError("--max-minutes works with one device only: give --max-num-iterations for several.")
         if self.machine.device_type == "mps":
             raise InputError("--machine.device-type mps knows no numbers of 64 bits, which frames need: take cpu.")
+        if not 0.0 <= self.mean_half_life <= 1.0:
+            raise InputError(f"--mean-half-life is {self.mean_half_life}: give a share of training, from 0 to 1.")
         if self.max_num_iterations < 1:
             raise InputError(f"--max-num-iterations is {self.max_num_iterations}: give at least 1.")
         if self.mixed_precision:
@@ -151,6 +158,12 @@ class SurfaceTrainer(Trainer):
             self.callbacks.insert(0, TrainingCallback([at.BEFORE_TRAIN_ITERATION], self._before_step))
             self.callbacks.append(TrainingCallback([at.AFTER_TRAIN_ITERATION], self._after_step))
 
+    def setup_optimizers(self) -> Optimizers:
+        """nerfstudio's, and the mean of all that they train."""
+        optimizers = super().setup_optimizers()
+        self._mean = ParameterMean(optimizers.parameters, self.config.mean_half_life)
+        return optimizers
+
     @check_main_thread
     def _keep_chosen_sizes(self) -> None:
         """ns-train wrote the configuration before the pipeline chose its sizes, and exporters build the field by it."""
@@ -206,7 +219,12 @@ class SurfaceTrainer(Trainer):
 
     def _after_step(self, step: int) -> None:
         self._last_step = step
-        if self.clock.finished(step + 1) or self._stop.signal is not None:
+        self._mean.hear(self.clock.progress(step + 1))
+        finished = self.clock.finished(step + 1)
+        if finished:
+            # Before anyone looks at what has come of the run.
+            self._mean.take_over()
+        if finished or self._stop.signal is not None:
             self.stop_training = True
 
     def _set_progress(self, progress: float) -> None:
@@ -248,6 +266,7 @@ class SurfaceTrainer(Trainer):
             "schedulers": {name: each.state_dict() for name, each in self.optimizers.schedulers.items()},
             "scalers": self.grad_scaler.state_dict(),
             "clock": self.clock.state_dict(),
+            "mean": self._mean.state_dict(),
             "random": self._random_to_restore or random_state(),
             "method": self.config.method_name,
         }
@@ -316,6 +335,8 @@ class SurfaceTrainer(Trainer):
         self.grad_scaler.load_state_dict(state["scalers"])
         self.clock.load_state_dict(state["clock"])
         self._seconds_at_save = self.clock.seconds
+        if "mean" in state:  # Checkpoints of before had none.
+            self._mean.load_state_dict(state["mean"])
         if self.world_size == 1:
             self._random_to_restore = state["random"]
         else:
