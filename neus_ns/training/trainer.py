@@ -85,7 +85,7 @@ class SurfaceTrainerConfig(TrainerConfig):
     """Number of steps between checkpoints, besides those of minutes_per_save."""
     mean_half_life: float = 0.02
     """A finished run keeps the mean of its parameters over the end of training, in which steps fade by half over this
-    share of it; 0: the last step's, for a fifth less memory."""
+    share of it; 0: the last step's, and a fifth less memory for parameters."""
     machine: MachineConfig = field(default_factory=default_machine)
     """Machine configuration"""
     viewer: ViewerConfig = field(default_factory=default_viewer)
