@@ -100,3 +100,11 @@ def test_a_run_resumed_near_its_end_comes_to_the_same_mean(tmp_path):
     for step in (30, 35):
         again = fake_config(tmp_path / str(step), load_dir=whole.base_dir, load_step=step, max_num_iterations=40)
         assert torch.equal(trained(again, seed=99).pipeline.weights, whole.pipeline.weights)
+
+
+def test_a_run_resumed_without_it_ends_with_its_last_step(tmp_path):
+    options = {"max_num_iterations": 40, "mean_half_life": 0.0}
+    plain = trained(fake_config(tmp_path / "a", **options))
+    stopped = fake_config(tmp_path / "b", max_num_iterations=40, steps_per_save=35, save_only_latest_checkpoint=False)
+    resumed = fake_config(tmp_path / "c", load_dir=trained(stopped).base_dir, load_step=35, **options)
+    assert torch.equal(trained(resumed, seed=99).pipeline.weights, plain.pipeline.weights)

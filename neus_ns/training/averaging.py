@@ -63,7 +63,9 @@ class ParameterMean:
         return {"means": self.means, "heard_at": self.heard_at}
 
     def load_state_dict(self, state: MeanState) -> None:
-        """Go on from there, whatever device and type the means were saved with."""
+        """Go on from there, whatever device and type the means were saved with, if a mean is still wanted."""
+        if self.half_life == 0:
+            return
         self.heard_at = state["heard_at"]
         self.means = {
             name: [mean.to(each).reshape(each.shape) for mean, each in zip(group, self.parameters[name], strict=True)]
