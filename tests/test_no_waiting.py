@@ -25,6 +25,7 @@ from neus_ns.models.sample_level import SampleLevel
 from neus_ns.rays import sight
 from neus_ns.training.trainer import SurfaceTrainerConfig
 from tests.scenes import tiny_capture
+from tests.test_ground_training import on_the_floor
 from tests.test_neuralangelo import model_config
 from tests.test_neuralangelo import tiny_config as tiny_witness_config
 from tests.test_neus_hash import tiny_config
@@ -147,6 +148,11 @@ def test_nor_does_one_that_compares_patches(tmp_path, monkeypatch, masks: bool):
     costs = PatchWitness.costs
     monkeypatch.setattr(PatchWitness, "costs", lambda self, held: (compared.append(len(held.t)), costs(self, held))[1])
     assert waits_of_a_step(tmp_path, witness_config, masks) == set() and min(compared) > 0
+
+
+def test_nor_does_one_of_an_object_on_the_floor(tmp_path, monkeypatch):
+    as_on_cuda(monkeypatch)
+    assert waits_of_a_step(tmp_path, on_the_floor, masks=False) == set()
 
 
 def test_on_the_cpu_reading_costs_nothing_and_is_done_in_one_room(tmp_path):

@@ -17,6 +17,7 @@ from neus_ns.models.pipeline import surface_pipeline
 from neus_ns.training.trainer import SurfaceTrainer
 from tests.pretended_cuda import Pretended, pretended_cuda
 from tests.scenes import tiny_capture
+from tests.test_ground_training import on_the_floor
 from tests.test_neuralangelo import model_config
 from tests.test_neus_hash import pipeline_config, tiny_config
 from tests.test_no_waiting import MakeConfig, as_on_cuda, witness_config
@@ -87,7 +88,7 @@ def everything(trainer: SurfaceTrainer) -> dict[str, Tensor]:
     return {name: value.cpu() for name, value in trainer.pipeline.model.state_dict().items()}
 
 
-@pytest.mark.parametrize(("make", "masks"), [(tiny_config, False), (witness_config, True)])
+@pytest.mark.parametrize(("make", "masks"), [(tiny_config, False), (witness_config, True), (on_the_floor, False)])
 def test_a_training_on_the_device_is_that_on_the_cpu(tmp_path, monkeypatch, make: MakeConfig, masks: bool):
     as_on_cuda(monkeypatch)
     # A device takes all points at once, and what several runs add to the weights is rounded run by run.

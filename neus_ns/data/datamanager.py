@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 import tyro
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, UInt8
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.configs.dataparser_configs import AnnotatedDataParserUnion
@@ -89,6 +89,8 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
     train_store: PixelStore
     last_pixels: PixelBatch | None = None
     """Those of the last next_train."""
+    ground_labels: UInt8[Tensor, " pixels"] | None = None
+    """What training pixels show of what an object without masks stands on, if that is known."""
     plain_limit: float = 0.0
     """Contrast in grey levels below which batches call their photographs plain; 0: they do not, for it takes time."""
 
@@ -214,12 +216,16 @@ class SurfaceDataManager(VanillaDataManager[SurfaceDataset]):
         return self.eval_dataset
 
     def next_train(self, step: int) -> tuple[RayBundle, dict]:
-        """Rays and pixels of a step: `image`, `fg_mask` (with masks), `indices`, `pixel_weight`, `plain` (if told)."""
+        """Rays and pixels of a step: `image`, `fg_mask` (with masks), `indices`, `pixel_weight`, `plain` (if told),
+        `ground` (if known)."""
         self.train_count += 1
         assert self.train_pixel_sampler is not None
         pixels = self.train_pixel_sampler.propose(self.train_store, self.train_pixel_sampler.num_rays_per_batch)
         self.last_pixels = pixels
-        return self._rays(pixels), self._batch(self.train_store, pixels)
+        batch = self._batch(self.train_store, pixels)
+        if self.ground_labels is not None:
+            batch["ground"] = self.ground_labels.index_select(0, pixels.flat).to(self.device)
+        return self._rays(pixels), batch
 
     def _rays(self, pixels: PixelBatch) -> RayBundle:
         """Rays through the pixels; the loss's gradient flows to their positions where the sampler asks for it."""

@@ -24,6 +24,10 @@ from neus_ns.data.views import Views
 _MARGIN, _REACH, _SURE_SHARE = 0.03, 1.0, 0.1
 
 
+# Points of each kind looked at per step: few, next to the ten thousand samples on rays.
+_FEW = 512
+
+
 @dataclass(frozen=True)
 class KnownPoints:
     """Random points with what is known there: `bound`, the least distance of free points, and points on the surface."""
@@ -83,6 +87,10 @@ class KnownSpace(nn.Module):
         self.usable_up_to = torch.cumsum(usable.double(), 0)
         self.usable_share = float(usable.mean()) / (_REACH - _MARGIN) if len(usable) else 0.0
         return tracks
+
+    def draw_few(self, in_sight: bool, surface: bool) -> KnownPoints:
+        """As many as a training step looks at, of what counts."""
+        return self.draw(_FEW, _FEW * in_sight, _FEW * surface)
 
     def draw(self, free: int, in_sight: int, surface: int) -> KnownPoints:
         """Random free points, off the hull and on sightlines, and surface points."""

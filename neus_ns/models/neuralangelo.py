@@ -12,7 +12,7 @@ What differs from neus-hash, and nothing else:
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -27,7 +27,8 @@ from neus_ns.fields.numerical_field import NumericalFieldConfig
 from neus_ns.fields.sdf import SdfSample
 from neus_ns.fields.sdf_numerical import NumericalSdfNetwork
 from neus_ns.losses.geometric import curvature, inward, near_surface
-from neus_ns.losses.silhouette import silhouette_bce, silhouette_mse
+from neus_ns.losses.silhouette import silhouette_mse
+from neus_ns.models.ground_witness import Outline
 from neus_ns.models.loss_weights import LossWeights
 from neus_ns.models.neus_hash import NeusHashModel, NeusHashModelConfig
 from neus_ns.models.numerical_schedule import NumericalSchedule
@@ -97,11 +98,15 @@ class NeuralangeloModel(NeusHashModel):
 
     def populate_modules(self) -> None:
         super().populate_modules()
-        if self.config.scene_type == "object" and self.config.weights.smooth_plain is None:
-            # Without masks as well; in neus-hash that has cost more than it held.
-            self.plain_weight = PLAIN_WEIGHT
         self.known_space = SeenSpace(self.config.sampling.grid_resolution)
         self.refuted_space = RefutedSpace()
+
+    def suit(self, outlined: bool) -> None:
+        """As the parent's, but what is plain is flattened without outlines too; in neus-hash that cost more than it
+        held."""
+        super().suit(outlined)
+        if self.config.scene_type == "object" and self.config.weights.smooth_plain is None:
+            self.plain_weight = PLAIN_WEIGHT
 
     def enter_photographs(
         self, photos: Callable[[], GreyPhotos], views_parser: Views, tracks_parser: SfmTracks | None
@@ -158,17 +163,20 @@ class NeuralangeloModel(NeusHashModel):
         factors["curvature"] = weights.curvature * self.curvature_strength
         factors["carve"] = self.carve_weight * self.carve_strength
         factors["inward"] = weights.inward * self.inward_strength
-        return factors | {"mask_mse": weights.mask_mse} if self.has_masks else factors
+        return factors | {"mask_mse": weights.mask_mse} if "mask" in factors else factors
 
-    def mask_losses(self, opacity: Float[Tensor, " rays"], batch: dict[str, Any]) -> dict[str, Tensor]:
-        """The silhouette, where the mask knows it."""
-        weights = self.config.weights
-        mask = batch["fg_mask"].to(self.device)[:, 0]
-        sure = 1 - (1 - weights.mask_edge) * batch["mask_edge"].to(mask)
-        return {
-            "mask": weights.mask * silhouette_bce(opacity, mask, sure),
-            "mask_mse": weights.mask_mse * silhouette_mse(opacity, mask, sure),
-        }
+    def outline(self, batch: dict[str, Any]) -> Outline:
+        """As the parent's; pixels on an outline may count less."""
+        outline = super().outline(batch)
+        if "mask_edge" not in batch:
+            return outline
+        off_edge = 1 - (1 - self.config.weights.mask_edge) * batch["mask_edge"].to(outline.mask)
+        return replace(outline, sure=off_edge * outline.sure)
+
+    def mask_losses(self, opacity: Float[Tensor, " rays"], outline: Outline) -> dict[str, Tensor]:
+        """The silhouette, where anybody knows it."""
+        squared = self.config.weights.mask_mse * silhouette_mse(opacity, outline.mask, outline.sure)
+        return super().mask_losses(opacity, outline) | {"mask_mse": squared}
 
     def geometry_losses(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Tensor]:
         """The parent's, curvature, and what the photographs' structure-from-motion points say."""

@@ -15,11 +15,12 @@ import tyro
 from jaxtyping import Bool, Float, Int64
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.models.base_model import Model, ModelConfig
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import Parameter
 
 from neus_ns.data.frame import SceneFrame, transform_points
 from neus_ns.data.grey_photos import GreyPhotos
+from neus_ns.data.ground.plane import Plane
 from neus_ns.data.region import SceneType
 from neus_ns.data.tracks.record import SfmTracks
 from neus_ns.data.views import Views
@@ -30,10 +31,12 @@ from neus_ns.kernels.room import Room
 from neus_ns.losses.geometric import below_bound, eikonal, normal_change, normal_variation, on_surface
 from neus_ns.losses.photometric import colour_l1
 from neus_ns.losses.silhouette import silhouette_bce
+from neus_ns.models.appearance import Appearance
 from neus_ns.models.behind import Behind
 from neus_ns.models.border import cropped, depth_and_normals
 from neus_ns.models.camera_poses import CameraPoses, CameraPosesConfig
 from neus_ns.models.gloss import GlossWatch
+from neus_ns.models.ground_witness import GroundWitness, Outline, before_random
 from neus_ns.models.known_space import KnownPoints, KnownSpace
 from neus_ns.models.loss_weights import LossWeights, terms_and_weights
 from neus_ns.models.off_rays import OffRays, look_off_rays
@@ -51,10 +54,6 @@ from neus_ns.rays.refine import Allotment
 from neus_ns.rays.sections import Rays, SampledRays
 from neus_ns.rendering.composite import RenderedRays, composite
 from neus_ns.rendering.neus import alpha_from_sdf, annealed_slope
-
-# Points of free space and of the surface looked at per step: few, next to the ten thousand samples on rays.
-_FREE_POINTS = 512
-_SURFACE_POINTS = 512
 
 
 @dataclass
@@ -114,14 +113,12 @@ class NeusHashModel(Model):
         self.behind = Behind(
             background_for(config.scene_type, config.background, self.has_masks), config.appearance_width, kernels
         )
-        weights = suited_weights(config.scene_type, config.weights, self.has_masks)
-        self.points_weight, self.plain_weight, self.black = weights.points, weights.smooth_plain, weights.black
-        self.plain_times = suited_plain_times(config.scene_type, self.has_masks)
+        self.suit(self.has_masks)
         self.grid = OccupancyGrid(config.sampling.grid_resolution, config.sampling.grid_parts)
         self.known_space = KnownSpace(config.sampling.grid_resolution)
+        self.ground = GroundWitness()
         self.gloss = GlossWatch(self.num_train_data)
-        self.appearance = nn.Embedding(self.num_train_data, config.appearance_width)
-        nn.init.zeros_(self.appearance.weight)
+        self.appearance = Appearance(self.num_train_data, config.appearance_width)
         self.camera_poses = CameraPoses(self.num_train_data) if config.cameras.optimise else None
         self._room = Room()
         self.plan = config.sampling.plan(finer=1)
@@ -132,15 +129,24 @@ class NeusHashModel(Model):
 
     # What the pipeline tells the model.
 
+    def suit(self, outlined: bool) -> None:
+        """Choose what depends on whether all that rays meet is wanted, as known by masks or from before the ground."""
+        weights = suited_weights(self.config.scene_type, self.config.weights, outlined)
+        self.points_weight, self.plain_weight, self.black = weights.points, weights.smooth_plain, weights.black
+        self.plain_times = suited_plain_times(self.config.scene_type, outlined)
+
     def enter_scene(
         self,
         frame: SceneFrame,
         allowed: Bool[Tensor, "res res res"] | None,
         tracks_parser: SfmTracks | None,
         views_parser: Views,
+        ground_parser: Plane | None = None,
     ) -> None:
-        """Take in the scene frame, which cells the masks allow at all, and who sees which points of the surface."""
+        """Take in the scene frame, which cells are allowed, who sees which points, and what there is to stand on."""
         self.field.set_frame(frame)
+        self.ground.learn(None if ground_parser is None else ground_parser.moved(frame.unit_from_parser))
+        self.suit(self.has_masks or self.ground.known)
         if self.camera_poses is not None:
             self.camera_poses.set_cameras(views_parser.moved(frame.unit_from_parser).world_from_camera)
         if allowed is not None:
@@ -156,8 +162,7 @@ class NeusHashModel(Model):
         if self.config.weights.patches > 0:
             to_unit = self.field.frame.unit_from_parser
             tracks = None if tracks_parser is None else tracks_parser.moved(to_unit)
-            views = views_parser.moved(to_unit)
-            kernels = self.backends.kernels
+            views, kernels = views_parser.moved(to_unit), self.backends.kernels
             self._patches = PatchWitness(self.config.patches, photos(), views, tracks, self.grid, kernels)
 
     def set_progress(self, progress: float) -> None:
@@ -167,6 +172,7 @@ class NeusHashModel(Model):
         self.gloss.progress = progress
         self.slope_sharpness = schedule.slope_sharpness(progress)
         self.field.colour_network.view_strength = schedule.view_strength(progress, self.gloss.matt, self.has_masks)
+        self.ground.covers = progress < schedule.covered_until
         self.points_strength = schedule.points_strength(progress)
         self.points_pull = self.points_weight * self.points_strength
         self.plain_limit = schedule.plain_limit(progress, *self.plain_times) if self.plain_weight > 0 else 0.0
@@ -216,7 +222,7 @@ class NeusHashModel(Model):
         stretch = clip_to_unit_ball(origins.detach(), directions.detach(), near)
         if origins.requires_grad:
             origins = without_sliding(origins, directions)
-        return Rays(origins, directions, stretch.t_near, stretch.t_far)
+        return self.ground.ending(Rays(origins, directions, stretch.t_near, stretch.t_far))
 
     def refined_views(self, views_parser: Views) -> Views:
         """The training views, in nerfstudio's frame, where training has moved them to."""
@@ -224,15 +230,6 @@ class NeusHashModel(Model):
             return views_parser
         frame = self.field.frame
         return self.camera_poses.refined(views_parser.moved(frame.unit_from_parser)).moved(frame.parser_from_unit)
-
-    def appearance_of(self, bundle: RayBundle) -> Float[Tensor, "rays embedding"]:
-        """The photograph's own code in training; elsewhere the mean of all, a plausible look."""
-        if self.config.appearance_width == 0:
-            # On CUDA torch's gradient of an embedding without columns reads where there is no memory.
-            return bundle.origins.new_zeros(len(bundle.origins), 0)
-        if self.training and bundle.camera_indices is not None:
-            return self.appearance(bundle.camera_indices[:, 0])
-        return self.appearance.weight.mean(0).expand(len(bundle.origins), -1)
 
     def render_surface(
         self, rays: Rays, appearance: Float[Tensor, "rays embedding"]
@@ -267,9 +264,9 @@ class NeusHashModel(Model):
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Any]:
         """nerfstudio's border: rays of its frame in; rgb, depth (in its units), normals and accumulation out."""
         rays, units = self.unit_rays(ray_bundle), self.field.frame.parser_units_per_unit
-        appearance, seen = self.appearance_of(ray_bundle), rays if self.training else cropped(rays, ray_bundle, units)
+        appearance, seen = self.appearance.of(ray_bundle), rays if self.training else cropped(rays, ray_bundle, units)
         surface, samples = self.render_surface(seen, appearance)
-        behind = self.behind(rays, appearance)
+        behind = self.behind(rays, appearance, self.ground.stops(rays))
         outputs = {
             "rgb": surface.colour + (1 - surface.opacity)[:, None] * behind,
             "accumulation": surface.opacity[:, None],
@@ -289,15 +286,14 @@ class NeusHashModel(Model):
     ) -> Float[Tensor, "points 3"]:
         """Colour of surface points seen along their normals, with the photographs' mean appearance."""
         sample = self.field.sdf_network.sample(points)
-        appearance = self.appearance.weight.mean(0).expand(len(points), -1)
+        appearance = self.appearance.mean(len(points))
         return self.field.colour_network(points, -normals, sample.gradient, sample.feature, appearance)
 
     def draw_known(self) -> KnownPoints:
         """Random points where something is known, of what counts now."""
-        surface = _SURFACE_POINTS if self.points_pull > 0 else 0
         # Fog before a camera within the scene explains its photograph; to the end sightlines say that there is none.
-        in_sight = _SURFACE_POINTS if self.points_strength > 0 or PRESETS[self.config.scene_type].inside_out else 0
-        return self.known_space.draw(_FREE_POINTS, in_sight, surface)
+        in_sight = self.points_strength > 0 or PRESETS[self.config.scene_type].inside_out
+        return self.known_space.draw_few(in_sight, surface=self.points_pull > 0)
 
     def compare_patches(self, samples: SurfaceSamples, view: Int64[Tensor, " rays"]) -> PatchLoss:
         """How far photographs disagree about the surface that rays of these views meet."""
@@ -319,10 +315,13 @@ class NeusHashModel(Model):
         """Every loss term, weighted; in training the metrics also show each before its weight, and every weight."""
         weights = self.config.weights
         counting = Photographed.of(batch, self.has_masks, self.device).counting(self.black, weights.colour_plain)
-        colour, outputs["ray_error"] = colour_l1(outputs["rgb"], self.target_colour(outputs, batch), counting)
+        opacity, rgb = outputs["accumulation"][:, 0], outputs["rgb"]
+        if "ground" in batch:
+            rgb = before_random(rgb, opacity, outputs["behind"], self.ground.told(batch["ground"].to(self.device)))
+        colour, outputs["ray_error"] = colour_l1(rgb, self.target_colour(outputs, batch), counting)
         losses = {"colour": weights.colour * colour}
-        if self.has_masks:
-            losses |= self.mask_losses(outputs["accumulation"][:, 0], batch)
+        if self.has_masks or "ground" in batch:
+            losses |= self.mask_losses(opacity, self.outline(batch))
         if "off_rays" in outputs:
             losses |= self.geometry_losses(outputs, batch)
             if metrics_dict is not None:
@@ -332,7 +331,7 @@ class NeusHashModel(Model):
     def term_weights(self) -> dict[str, float]:
         """What each loss term is multiplied by at this point of the training."""
         weights = self.config.weights
-        silhouette = {"mask": weights.mask} if self.has_masks else {}
+        silhouette = {"mask": weights.mask} if self.has_masks or self.ground.known else {}
         return silhouette | {
             "colour": weights.colour,
             "eikonal": weights.eikonal,
@@ -343,9 +342,13 @@ class NeusHashModel(Model):
             "patches": weights.patches * self.patches_strength,
         }
 
-    def mask_losses(self, opacity: Float[Tensor, " rays"], batch: dict[str, Any]) -> dict[str, Tensor]:
+    def outline(self, batch: dict[str, Any]) -> Outline:
+        """Which rays meet the object, by masks or before the ground."""
+        return Outline.of((batch["fg_mask"] if self.has_masks else self.ground.told(batch["ground"])).to(self.device))
+
+    def mask_losses(self, opacity: Float[Tensor, " rays"], outline: Outline) -> dict[str, Tensor]:
         """What the silhouette must be like."""
-        return {"mask": self.config.weights.mask * silhouette_bce(opacity, batch["fg_mask"].to(opacity)[:, 0])}
+        return {"mask": self.config.weights.mask * silhouette_bce(opacity, outline.mask, outline.sure)}
 
     def geometry_losses(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Tensor]:
         """What the distance must be like whatever the photographs show, and where something is known of it."""

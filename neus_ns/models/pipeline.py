@@ -21,17 +21,20 @@ from torch import Tensor
 from neus_ns.data.datamanager import SurfaceDataManager, SurfaceDataManagerConfig
 from neus_ns.data.frame import SceneFrame, agree
 from neus_ns.data.grey_photos import grey_photos
+from neus_ns.data.ground.find import Ground, find_ground
+from neus_ns.data.ground.room import above
 from neus_ns.data.hull import carve
 from neus_ns.data.photograph_scale import longest_side
 from neus_ns.data.region_options import RegionOptions
 from neus_ns.data.report.facts import frame_facts
 from neus_ns.data.report.write import SceneReport, scene_report
-from neus_ns.data.survey import survey
+from neus_ns.data.survey import Survey, survey
 from neus_ns.data.views import Views
 from neus_ns.errors import InputError
 from neus_ns.kernels.resting import let_waiting_threads_sleep
 from neus_ns.models.drawn_view import ViewerPicture
 from neus_ns.models.gloss import AREAS_ACROSS
+from neus_ns.models.ground_witness import with_ground
 from neus_ns.models.memory_need import Photographs
 from neus_ns.models.neus_hash import NeusHashModel, NeusHashModelConfig
 from neus_ns.models.option_limits import check_options
@@ -66,6 +69,9 @@ class SurfacePipelineConfig(VanillaPipelineConfig):
     """The surface model."""
     region: RegionOptions = field(default_factory=RegionOptions)
     """Where the surface is looked for. Found from masks, SfM points or cameras if nothing is given."""
+    ground: bool = True
+    """Find what an object without masks stands on, if that is a plane with some pattern: photographs that agree about
+    it see past the object, which serves as masks do, and the plane is no part of the surface."""
     preset: PresetChoice = "cpu"
     """Sizes of the hash grid, the networks and a step: auto takes the largest set that fits into the memory that is
     free, and `cpu` on a processor; given takes every size from the options, which otherwise only count where they are
@@ -157,10 +163,33 @@ class SurfacePipeline(VanillaPipeline):
         if scene.views.masks is not None and model.config.scene_type != "indoor":
             centre, radius = scene.region.centre, scene.region.radius
             allowed = carve(scene.views, centre, radius, model.grid.resolution, _MASK_MARGIN_PX, unseen=False)
-        model.enter_scene(scene.frame, allowed, scene.tracks, scene.views)
+        ground, tracks = self._ground(scene), scene.tracks
+        if ground is not None:
+            allowed = ground.allowed
+            tracks = None if tracks is None else above(ground.plane, tracks, scene.region)
+        manager.ground_labels = None if ground is None else ground.labels.to(manager.train_store.device)
+        model.enter_scene(scene.frame, allowed, tracks, scene.views, None if ground is None else ground.plane)
         photos = partial(grey_photos, manager.train_store, manager.train_dataset.cameras)
         model.enter_photographs(photos, scene.views, scene.tracks)
         self._entered = scene.frame
+
+    def _ground(self, scene: Survey) -> Ground | None:
+        """What an object without masks stands on, if that is asked for and can be told."""
+        manager, model = self.datamanager, self.surface_model
+        # Where photographs are not alike, or not where they are said to be, they agree about nothing.
+        alike = model.config.appearance_width == 0 and model.camera_poses is None
+        # What rays that end on the ground show, the world behind the surface has to learn.
+        wanted = self.config.ground and model.config.scene_type == "object" and model.behind.world is not None
+        if not (wanted and alike) or manager.has_masks:
+            return None
+        cells = model.grid.resolution
+        ground = find_ground(manager.train_store, manager.train_ray_generator, scene.points, scene.region, cells)
+        if ground is not None:
+            CONSOLE.log(
+                f"the object stands on a plane, which {ground.share:.0%} of all pixels show: these serve as masks, and "
+                "the plane is no part of the surface (--pipeline.ground False leaves it there)"
+            )
+        return ground
 
     def _return_to_checkpoint(self, entered: SceneFrame) -> None:
         """Where the region of interest that a checkpoint was trained in is not the one found now, enter that."""
@@ -276,9 +305,15 @@ class SurfacePipeline(VanillaPipeline):
 
     def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
         """Load a checkpoint, and set the schedules to where it was in its training."""
-        super().load_pipeline(loaded_state, step)
+        super().load_pipeline(with_ground(loaded_state), step)
+        had_ground = self.surface_model.ground.known
         if self._entered is not None:
             self._return_to_checkpoint(self._entered)
+        if not had_ground:
+            # A run that began without it goes on so.
+            self.datamanager.ground_labels = None
+            self.surface_model.ground.learn(None)
+            self.surface_model.suit(self.surface_model.has_masks)
         self.set_progress(float(self.surface_model.progress))
         if self.datamanager.train_pixel_sampler is not None:
             self._shoot(self.datamanager.get_train_rays_per_batch())

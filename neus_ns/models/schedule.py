@@ -53,6 +53,10 @@ class SurfaceSchedule:
     """Share of training up to which ever more counts as plain: while masks' hull is still carved, what is only a little
     plain would be held up. None: 0.4 with masks, from the start in full indoors, else 0.35."""
 
+    covered_until: float = 0.3
+    """Share of training over which an object without masks must cover what of the ground no photograph shows: else its
+    foot, if it is plain, might as well be painted on the ground."""
+
     patches_from: float = 0.3
     """Share of training from which photographs are compared by patches: a surface must be nearly right for that, and
     it must be known whether it mirrors, since then they are not."""

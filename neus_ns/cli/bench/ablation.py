@@ -28,13 +28,19 @@ _NO_MASKS = {"datamanager.masks": False}
 _NO_SFM = {"model.weights.points": 0.0, "model.schedule.points_until": 0.0}
 _PULL = {"model.weights.points": POINTS_WEIGHT}
 _NO_PATCHES = {"model.weights.patches": 0.0}
+# It is found by SfM points.
+_NO_GROUND = {"ground": False}
 _TAPS = {"model.schedule.analytic_from": None}
 VARIANTS: dict[str, Variant] = {
     FULL: Variant("the method as it is"),
     "no-masks": Variant("as if there were no masks: no silhouette, no visual hull", _NO_MASKS),
     "no-masks-pull": Variant("no masks, and SfM points pull all the same", _NO_MASKS | _PULL),
+    "no-masks-no-ground": Variant(
+        "no masks, and what the object stands on part of the surface", _NO_MASKS | _NO_GROUND
+    ),
     "no-witnesses": Variant(
-        "no masks, and no SfM points, sightlines or patches in the losses", _NO_MASKS | _NO_SFM | _NO_PATCHES
+        "no masks or ground, and no SfM points, sightlines or patches in the losses",
+        _NO_MASKS | _NO_GROUND | _NO_SFM | _NO_PATCHES,
     ),
     "no-mask-loss": Variant(
         "masks as hull and cut-out only", {"model.weights.mask": 0.0, "model.weights.mask_mse": 0.0}
