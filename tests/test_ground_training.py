@@ -90,10 +90,9 @@ def test_there_is_no_ground_where_it_is_not_asked_for_or_cannot_be_told(capture,
         folder = tmp_path / "bare"
         write_standing(folder)
         (folder / "sparse_pc.ply").unlink()
-        text = (folder / "transforms.json").read_text()
-        (folder / "transforms.json").write_text(
-            text.replace('"ply_file_path": "sparse_pc.ply"', '"applied_scale": 1.0')
-        )
+        text = (folder / "transforms.json").read_text(encoding="utf-8")
+        text = text.replace('"ply_file_path": "sparse_pc.ply"', '"applied_scale": 1.0')
+        (folder / "transforms.json").write_text(text, encoding="utf-8")
     config = small(folder, tmp_path / "out", 2)
     pipeline = pipeline_config(config)
     pipeline.ground = without != "asked"
@@ -116,6 +115,23 @@ def test_a_checkpoint_of_before_goes_on_without_ground(capture, tmp_path):
     pipeline.load_pipeline(state, 1)
     assert not pipeline.surface_model.ground.known and pipeline.datamanager.ground_labels is None
     assert pipeline.surface_model.points_weight == 0.0
+
+
+def test_resume_equals_no_pause(capture, tmp_path):
+    """What is found of the ground is in no checkpoint but for its plane, and found again."""
+    configs = [small(capture, tmp_path / name, 6) for name in ("whole", "first", "second")]
+    configs[1].save_only_latest_checkpoint, configs[1].steps_per_save = False, 3
+    configs[2].load_dir, configs[2].load_step = configs[1].get_checkpoint_dir(), 3
+    for config in configs:
+        config.pipeline.model.backend = "torch"  # pyright: ignore[reportAttributeAccessIssue]
+    trainers = []
+    for config in configs:
+        trainers.append(set_up(config))
+        trainers[-1].train()
+    expected = pipeline_of(trainers[0]).state_dict()
+    for name, value in pipeline_of(trainers[2]).state_dict().items():
+        if isinstance(value, torch.Tensor):
+            torch.testing.assert_close(value, expected[name], rtol=0, atol=0, msg=name)
 
 
 def test_the_mesh_is_the_object_without_the_floor(capture, tmp_path):
