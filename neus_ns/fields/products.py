@@ -50,5 +50,6 @@ def short_products(device: torch.device) -> Iterator[None]:
     try:
         yield
     finally:
-        setattr(products, option, _to_put_back[0])
-        _to_put_back.clear()
+        # A generator that is broken off ends when it is collected, perhaps after another one has put it back.
+        if _to_put_back:
+            setattr(products, option, _to_put_back.pop())
