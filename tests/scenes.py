@@ -12,6 +12,8 @@ from neus_ns.data.synthetic.shapes import Shape, Vec3, sphere
 from neus_ns.data.synthetic.texture import fractal_noise
 from neus_ns.data.tracks.record import SfmTracks
 from neus_ns.data.views import Views
+from neus_ns.models.pipeline import SurfacePipelineConfig
+from neus_ns.training.trainer import SurfaceTrainerConfig
 
 
 @dataclass(frozen=True)
@@ -56,3 +58,15 @@ def seen_tracks(points: torch.Tensor) -> SfmTracks:
     count = len(points)
     nothing, numbers = torch.zeros(count, dtype=torch.long), torch.arange(count)
     return SfmTracks(points, nothing, torch.full((count,), torch.nan), nothing, numbers, 1, "")
+
+
+def short_run(config: SurfaceTrainerConfig, capture: Path, output: Path, steps: int) -> SurfacePipelineConfig:
+    """Let a method train on a capture for so many steps, quietly and on the CPU; returns its pipeline's options."""
+    pipeline = config.pipeline
+    assert isinstance(pipeline, SurfacePipelineConfig)
+    pipeline.datamanager.data = capture
+    config.output_dir, config.experiment_name, config.timestamp = output, "test", "run"
+    config.max_num_iterations, config.vis, config.steps_per_eval_image = steps, "tensorboard", 0
+    config.logging.local_writer.enable = False
+    config.machine.device_type = "cpu"
+    return pipeline

@@ -11,6 +11,7 @@ from neus_ns.methods import neuralangelo_mask_sfm_config, neus_hash_config
 from neus_ns.models.pipeline import SurfacePipeline, SurfacePipelineConfig, surface_pipeline
 from neus_ns.surface.export import MeshOptions, export_surface
 from neus_ns.training.trainer import SurfaceTrainer, SurfaceTrainerConfig
+from tests.scenes import short_run
 from tests.standing import FOOT, THICK, write_standing
 
 METHODS = {"neus-hash": neus_hash_config, "neuralangelo-mask-sfm": neuralangelo_mask_sfm_config}
@@ -25,13 +26,7 @@ def capture(tmp_path_factory) -> Path:
 
 def small(capture: Path, output: Path, steps: int, method: str = "neuralangelo-mask-sfm") -> SurfaceTrainerConfig:
     config = METHODS[method]()
-    pipeline = config.pipeline
-    assert isinstance(pipeline, SurfacePipelineConfig)
-    pipeline.datamanager.data = capture
-    config.output_dir, config.experiment_name, config.timestamp = output, "test", "run"
-    config.max_num_iterations, config.vis, config.steps_per_eval_image = steps, "tensorboard", 0
-    config.logging.local_writer.enable = False
-    config.machine.device_type = "cpu"
+    pipeline = short_run(config, capture, output, steps)
     pipeline.model.sdf_field.levels, pipeline.model.sdf_field.log2_rows, pipeline.model.sdf_field.finest = 8, 13, 128
     pipeline.model.sampling.grid_resolution = 48
     pipeline.samples_per_step = 4000

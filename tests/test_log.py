@@ -9,8 +9,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from neus_ns.cli.bench.run import end_log
 from neus_ns.methods import neuralangelo_mask_sfm_config, neus_hash_config
 from neus_ns.models.neuralangelo import NeuralangeloModel, NeuralangeloModelConfig
-from neus_ns.models.pipeline import SurfacePipelineConfig, surface_pipeline
-from tests.scenes import tiny_capture
+from neus_ns.models.pipeline import surface_pipeline
+from tests.scenes import short_run, tiny_capture
 
 STEPS = 12
 
@@ -27,13 +27,8 @@ def logged(folder: Path, method: str) -> tuple[dict[str, list[float]], Neuralang
     """Every scalar of a tiny run, by its tag, at all steps."""
     tiny_capture(folder / "ball", size=24, views=5)
     config = neus_hash_config() if method == "neus-hash" else neuralangelo_mask_sfm_config()
-    pipeline = config.pipeline
-    assert isinstance(pipeline, SurfacePipelineConfig)
-    pipeline.datamanager.data = folder / "ball"
-    config.output_dir, config.experiment_name, config.timestamp = folder, "test", "run"
-    config.max_num_iterations, config.vis, config.steps_per_eval_image = STEPS, "tensorboard", 0
-    config.logging.local_writer.enable, config.logging.steps_per_log = False, 1
-    config.machine.device_type = "cpu"
+    pipeline = short_run(config, folder / "ball", folder, STEPS)
+    config.logging.steps_per_log = 1
     model = pipeline.model
     if isinstance(model, NeuralangeloModelConfig):
         # Taps bring the curvature.

@@ -29,7 +29,7 @@ from neus_ns.models.seen_points import SeenSpace, point_noise
 from neus_ns.pixels.base import PixelBatch
 from neus_ns.surface.export import MeshOptions, export_surface
 from neus_ns.training.trainer import SurfaceTrainer, SurfaceTrainerConfig
-from tests.scenes import Ball, tiny_capture
+from tests.scenes import Ball, short_run, tiny_capture
 
 LAYOUT = GridLayout(levels=6, features=2, log2_rows=10, coarsest=4, finest=64)
 
@@ -42,13 +42,7 @@ def capture(tmp_path_factory) -> tuple[Path, Ball]:
 
 def tiny_config(capture: Path, output: Path, steps: int) -> SurfaceTrainerConfig:
     config = neuralangelo_mask_sfm_config()
-    pipeline = config.pipeline
-    assert isinstance(pipeline, SurfacePipelineConfig)
-    pipeline.datamanager.data = capture
-    config.output_dir, config.experiment_name, config.timestamp = output, "test", "run"
-    config.max_num_iterations, config.vis, config.steps_per_eval_image = steps, "tensorboard", 0
-    config.logging.local_writer.enable = False
-    config.machine.device_type = "cpu"
+    pipeline = short_run(config, capture, output, steps)
     model = pipeline.model
     assert isinstance(model, NeuralangeloModelConfig)
     # Not the default, and more to go wrong.

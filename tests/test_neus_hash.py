@@ -17,7 +17,7 @@ from neus_ns.models.loss_weights import LossWeights
 from neus_ns.models.pipeline import SurfacePipeline, SurfacePipelineConfig, surface_pipeline
 from neus_ns.models.scene_type import SuitedWeights, background_for, suited_weights
 from neus_ns.training.trainer import SurfaceTrainer, SurfaceTrainerConfig
-from tests.scenes import Ball, one_view, seen_tracks, tiny_capture
+from tests.scenes import Ball, one_view, seen_tracks, short_run, tiny_capture
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +40,7 @@ def pipeline_config(config: SurfaceTrainerConfig) -> SurfacePipelineConfig:
 
 def tiny_config(capture: Path, output: Path, steps: int) -> SurfaceTrainerConfig:
     config = neus_hash_config()
-    pipeline = pipeline_config(config)
-    pipeline.datamanager.data = capture
-    config.output_dir, config.experiment_name, config.timestamp = output, "test", "run"
-    config.max_num_iterations, config.vis, config.steps_per_eval_image = steps, "tensorboard", 0
-    config.logging.local_writer.enable = False
-    config.machine.device_type = "cpu"
+    pipeline = short_run(config, capture, output, steps)
     model = pipeline.model
     model.backend = "torch"
     model.sdf_field.levels, model.sdf_field.log2_rows, model.sdf_field.finest = 6, 12, 64

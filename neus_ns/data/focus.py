@@ -86,11 +86,6 @@ def _common_point(views: Views, directions: Float[Tensor, "views 3"]) -> Focus:
 def share_in_frame(views: Views, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
     """For each point, the share of the cameras that have it in front of them and in frame."""
     times_seen = torch.zeros(len(points), dtype=torch.float64, device=points.device)
-    for index, pose in enumerate(views.world_from_camera.to(points)):
-        x, y, z = ((points - pose[:, 3]) @ pose[:, :3]).unbind(-1)
-        depth = (-z).clamp(min=1e-12)
-        column = views.fx[index] * x / depth + views.cx[index]
-        row = -views.fy[index] * y / depth + views.cy[index]
-        inside = (column >= 0) & (column < views.width[index]) & (row >= 0) & (row < views.height[index])
-        times_seen += inside & (z < 0)
+    for view in range(len(views.fx)):
+        times_seen += views.project(view, points).in_frame
     return times_seen / len(views.fx)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64, Integer, UInt8
+from jaxtyping import Bool, Float, Int64, Integer, Shaped, UInt8
 from numpy import ndarray
 from torch import Tensor
 
@@ -134,12 +134,13 @@ class PixelStore:
         """One mask a view, on the CPU, or None without masks."""
         if self.fg is None:
             return None
+        return [mask >= FOREGROUND_LEVEL for mask in self.by_view(self.fg.cpu())]
+
+    def by_view(self, values: Shaped[Tensor, " pixels"]) -> "list[Shaped[Tensor, '_h _w']]":
+        """What is known of every pixel, photograph by photograph, in the memory that it is in."""
         sizes = torch.stack((self.height, self.width), dim=-1).tolist()
-        per_view = self.fg.cpu().split([height * width for height, width in sizes])
-        return [
-            (mask >= FOREGROUND_LEVEL).view(height, width)
-            for mask, (height, width) in zip(per_view, sizes, strict=True)
-        ]
+        per_view = values.split([height * width for height, width in sizes])
+        return [each.view(size) for each, size in zip(per_view, sizes, strict=True)]
 
 
 def store_dataset(dataset: SurfaceDataset, device: torch.device | str) -> PixelStore:

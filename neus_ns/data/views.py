@@ -8,6 +8,16 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class Projected:
+    """Where one photograph shows points, in pixels; for those behind its camera nothing of it means anything."""
+
+    column: Float[Tensor, " points"]
+    row: Float[Tensor, " points"]
+    depth: Float[Tensor, " points"]
+    in_frame: Bool[Tensor, " points"]
+
+
+@dataclass(frozen=True)
 class Views:
     """Pinhole photographs in any one frame. OpenGL cameras: -z forward, y up, rows counted downwards.
 
@@ -32,3 +42,14 @@ class Views:
         axes = (matrix[:3, :3] / scale) @ self.world_from_camera[:, :, :3]
         centres = self.world_from_camera[:, :, 3] @ matrix[:3, :3].T + matrix[:3, 3]
         return replace(self, world_from_camera=torch.cat([axes, centres[..., None]], 2))
+
+    def project(self, view: int, points: Float[Tensor, "points 3"]) -> Projected:
+        """Where a photograph shows points of the views' frame."""
+        pose = self.world_from_camera[view].to(points)
+        local = (points - pose[:, 3]) @ pose[:, :3]
+        depth = -local[:, 2]
+        safe = torch.where(depth > 0, depth, 1.0)
+        column = self.fx[view] * local[:, 0] / safe + self.cx[view]
+        row = -self.fy[view] * local[:, 1] / safe + self.cy[view]
+        within = (column >= 0) & (column < self.width[view]) & (row >= 0) & (row < self.height[view])
+        return Projected(column, row, depth, within & (depth > 0))

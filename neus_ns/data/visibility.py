@@ -28,15 +28,9 @@ def sightlines(
 
 
 def _seen_by(views: Views, view: int, points: Float[Tensor, "points 3"], tolerance: float) -> Int[Tensor, " seen"]:
-    pose = views.world_from_camera[view]
-    local = (points - pose[:, 3]) @ pose[:, :3]
-    depth = -local[:, 2]
-    ahead = depth > 1e-6
-    safe = torch.where(ahead, depth, 1.0)
-    column = views.fx[view] * local[:, 0] / safe + views.cx[view]
-    row = -views.fy[view] * local[:, 1] / safe + views.cy[view]
+    at = views.project(view, points)
+    column, row, depth, inside = at.column, at.row, at.depth, at.in_frame
     width, height = int(views.width[view]), int(views.height[view])
-    inside = ahead & (column >= 0) & (column < width) & (row >= 0) & (row < height)
     if views.masks is not None:
         mask = views.masks[view].to(points.device)
         inside &= mask[row.long().clamp(0, height - 1), column.long().clamp(0, width - 1)]

@@ -73,15 +73,9 @@ def find_ground(
     known, covered = settled(known, covered, found, survey.side, _BORDER)
     colours = Colours(found, known, covered, survey.side)
     labels = torch.cat([survey.labels(view, colours) for view in range(len(cameras))])
-    views = pinhole_views(rays.cameras, _not_ground(labels, store))
+    views = pinhole_views(rays.cameras, [shown != GROUND for shown in store.by_view(labels)])
     allowed = room_above(plane, views, region, resolution, _MARGIN_PX)
     return Ground(plane, without_refuted(labels, allowed, views, region, store, rays), allowed)
-
-
-def _not_ground(labels: UInt8[Tensor, " pixels"], store: PixelStore) -> "list[Bool[Tensor, '_h _w']]":
-    """What may be object, one mask a photograph."""
-    sizes = zip(store.offset.tolist(), store.height.tolist(), store.width.tolist(), strict=True)
-    return [(labels[at : at + h * w] != GROUND).view(h, w) for at, h, w in sizes]
 
 
 @dataclass(frozen=True)

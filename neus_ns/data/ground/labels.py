@@ -61,10 +61,13 @@ def covered_places(
     return torch.from_numpy(large[gaps]).view(-1)
 
 
-def grown(places: Bool[Tensor, " places"], side: int, reach: int) -> Bool[Tensor, " places"]:
-    """These places and those around them."""
-    square = places.view(1, 1, side, side).float()
-    return F.max_pool2d(square, 2 * reach + 1, 1, reach).view(-1) > 0
+def grown(marked: Bool[Tensor, "h w"], reach: int) -> Bool[Tensor, "h w"]:
+    """These and all that lie in a square around them."""
+    square = marked[None, None].float()
+    # One way after the other, for a wide window would take long.
+    for window in ((1, 2 * reach + 1), (2 * reach + 1, 1)):
+        square = F.max_pool2d(square, window, 1, (window[0] // 2, window[1] // 2))
+    return square[0, 0] > 0
 
 
 def settled(
@@ -75,8 +78,9 @@ def settled(
     What is nearer in colour to the ground about there is ground, and to what covers it, covered; where the two look
     alike, or a place like neither, nothing is known.
     """
-    known_core, covered_core = known & ~grown(covered, side, reach), ~grown(~covered, side, reach)
-    border = grown(covered, side, reach) & ~covered_core
+    wider, narrower = (grown(each.view(side, side), reach).view(-1) for each in (covered, ~covered))
+    known_core, covered_core = known & ~wider, ~narrower
+    border = wider & ~covered_core
     ground, foot = (_colour_about(each, agreed, side, 3 * reach) for each in (known_core, covered_core))
     to_ground, to_foot = ((agreed.colour - each).abs().amax(-1) for each in (ground, foot))
     # Without any about there both distances are not numbers, and nothing is less than they are.

@@ -3,12 +3,11 @@
 import math
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from neus_ns.data.camera_rays import CameraRays
-from neus_ns.data.ground.labels import OBJECT, OPEN
+from neus_ns.data.ground.labels import OBJECT, OPEN, grown
 from neus_ns.data.ground.plane import Plane
 from neus_ns.data.hull import carve, cell_centres
 from neus_ns.data.pixel_store import PixelStore
@@ -51,41 +50,24 @@ def without_refuted(
     cells = torch.nonzero(allowed.flatten())[:, 0].cpu()
     centres = cell_centres(region.centre.to(views.world_from_camera), region.radius, resolution, cells)
     kept = labels.clone()
-    for view, (start, width, height) in enumerate(
-        zip(store.offset.tolist(), store.width.tolist(), store.height.tolist(), strict=True)
-    ):
+    for view, shown in enumerate(store.by_view(kept)):
         seen = _seen(centres, math.sqrt(3.0) * region.radius / resolution, views, view)
-        pixel = torch.nonzero(labels[start : start + width * height] == OBJECT)[:, 0]
-        indices = torch.stack([torch.full_like(pixel, view), pixel // width, pixel % width], 1)
-        directions = rays(indices).directions.cpu() @ views.world_from_camera[view, :, :3]
-        column, row = _projected(directions, views, view)
-        at_all = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        shows = seen[row.clamp(0, height - 1), column.clamp(0, width - 1)]
-        kept[start + pixel[at_all & ~shows]] = OPEN
+        row, column = torch.nonzero(shown == OBJECT).unbind(1)
+        bundle = rays(torch.stack([torch.full_like(row, view), row, column], 1))
+        at = views.project(view, (bundle.origins + bundle.directions).cpu())
+        refuted = at.in_frame.clone()
+        refuted[at.in_frame] = ~seen[at.row[at.in_frame].long(), at.column[at.in_frame].long()]
+        shown[row[refuted], column[refuted]] = OPEN
     return kept
 
 
-def _seen(centres: Tensor, radius: float, views: Views, view: int) -> Bool[Tensor, "h w"]:
+def _seen(centres: Float[Tensor, "cells 3"], radius: float, views: Views, view: int) -> Bool[Tensor, "h w"]:
     """Which pixels of a pinhole photograph show any of the balls around these centres."""
-    pose = views.world_from_camera[view]
-    local = (centres - pose[:, 3]) @ pose[:, :3]
-    local = local[local[:, 2] < -radius]
+    at = views.project(view, centres)
     height, width = int(views.height[view]), int(views.width[view])
-    column, row = _projected(local, views, view)
-    within = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    seen = torch.zeros(height, width)
-    seen[row[within], column[within]] = 1.0
-    nearest = float(-local[:, 2].max()) if len(local) else radius
-    reach = min(math.ceil(float(views.fx[view]) * radius / nearest) + 1, min(height, width) // 4)
-    # Separable, for a wide window would cost as much as the rest.
-    for window in ((1, 2 * reach + 1), (2 * reach + 1, 1)):
-        seen = F.max_pool2d(seen[None, None], window, 1, (window[0] // 2, window[1] // 2))[0, 0]
-    return seen > 0
-
-
-def _projected(local: Tensor, views: Views, view: int) -> tuple[Tensor, Tensor]:
-    """Column and row of the pixels in which a pinhole shows points before its camera; far off for those behind it."""
-    depth = (-local[:, 2]).clamp_min(1e-9)
-    column = views.fx[view] * local[:, 0] / depth + views.cx[view]
-    row = -views.fy[view] * local[:, 1] / depth + views.cy[view]
-    return column.clamp(-1, 1e6).floor().long(), row.clamp(-1, 1e6).floor().long()
+    ahead = at.depth > radius
+    shown = at.in_frame & ahead
+    seen = torch.zeros(height, width, dtype=torch.bool)
+    seen[at.row[shown].long(), at.column[shown].long()] = True
+    nearest = float(at.depth[ahead].min()) if bool(ahead.any()) else radius
+    return grown(seen, min(math.ceil(float(views.fx[view]) * radius / nearest) + 1, min(height, width) // 4))
