@@ -52,4 +52,7 @@ def test_waiting_threads_sleep_when_asked_to_and_unless_the_user_chose():
     # Other work on the machine leaves threads no time to spin in, now and then.
     for how in ("sleep", "brief"):
         assert any(rests(how) for _ in range(3))
-        assert not all(rests(how, GOMP_SPINCOUNT="300000000") for _ in range(3))
+        rested = all(rests(how, GOMP_SPINCOUNT="300000000") for _ in range(3))
+        if rested and rests("spin"):
+            pytest.skip("other work on this machine leaves threads no time to spin in just now")
+        assert not rested
